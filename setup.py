@@ -1,0 +1,63 @@
+"""Package metadata; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="tf-fenrec",
+    version="0.1.0",
+    description="Sequential recommendation in TensorFlow and Keras 3: FENRec, from raw logs to a served model",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["tf_fenrec", "tf_fenrec.*"]),
+    package_data={"tf_fenrec": ["py.typed"]},
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.12,<4",
+        "tf-keras>=2.21,<2.22",  # what tf.keras becomes for TFRS
+        "tensorflow-recommenders>=0.7.3,<0.8",
+        "tensorflow-serving-api>=2.18,<2.22",
+        "grpcio>=1.70,<2",
+        "numpy>=2.0,<3",
+        "polars>=1.20,<3",
+        "scikit-learn>=1.5,<2",
+        "threadpoolctl>=3.1,<4",
+        "tqdm>=4.66,<5",
+        "tensorboard>=2.18,<2.22",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "dev": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "hypothesis>=6.100,<7",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "pyyaml>=6,<7",
+        ],
+        "plots": ["matplotlib>=3.9,<4"],
+    },
+    entry_points={
+        "console_scripts": [
+            "fenrec-prepare = tf_fenrec.cli.prepare:main",
+            "fenrec-train = tf_fenrec.cli.train:main",
+            "fenrec-evaluate = tf_fenrec.cli.evaluate:main",
+            "fenrec-export = tf_fenrec.cli.export:main",
+            "fenrec-serve = tf_fenrec.cli.serve:main",
+            "fenrec-query = tf_fenrec.cli.query:main",
+        ]
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
