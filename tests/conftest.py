@@ -8,3 +8,16 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data-dir", help="where the benchmark files lie (default: FENREC_DATA_DIR)")
+
+
+@pytest.fixture(scope="session")
+def data_dir(request: pytest.FixtureRequest) -> Path:
+    """The directory of the benchmark files; tests that need them are skipped without it."""
+    directory = request.config.getoption("--data-dir") or os.environ.get("FENREC_DATA_DIR")
+    if not directory:
+        pytest.skip("needs the benchmark files: --data-dir or FENREC_DATA_DIR")
+    return Path(directory)

@@ -1,1 +1,15 @@
+"""The paper's equations, one function or class each."""
 
+from tf_fenrec.losses.contrastive import EnduringContrastive, InfoNCE
+from tf_fenrec.losses.noise import ascend_noise, noise_negatives
+from tf_fenrec.losses.retrieval import contrastive_loss
+from tf_fenrec.losses.soft_label import soft_label_cross_entropy
+
+__all__ = [
+    "EnduringContrastive",
+    "InfoNCE",
+    "ascend_noise",
+    "contrastive_loss",
+    "noise_negatives",
+    "soft_label_cross_entropy",
+]

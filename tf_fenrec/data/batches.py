@@ -1,0 +1,196 @@
+"""Batches for `fit` and `evaluate`: a function of the data, the seed, the epoch and the step, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tf_fenrec.data.examples import LABEL_WINDOW, HeldOut, LabelRule, Split, TrainingExamples
+from tf_fenrec.data.packing import Sequences, pack, take
+from tf_fenrec.data.sequences import SequenceDataset
+from tf_fenrec.data.views import View
+from tf_fenrec.errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+Protocol = Literal["paper", "strict"]
+PREFETCH = 4
+
+
+class TrainingBatches:
+    """Shuffled batches of training examples and their views.
+
+    A batch is (inputs, targets): `inputs` the sequence batch (see `tf_fenrec.data.packing`) of B examples followed by
+    B sequences of each view, `targets` a dict of `item` int32 [B], `label_ids` int32 [B, 3] and `label_weights`
+    float32 [B, 3]. The last batch of an epoch holds what is left.
+
+    Args:
+        dataset: the sequences.
+        batch_size: B.
+        views: what the examples are contrasted with; none for cross-entropy alone.
+        gamma, label_rule: see `TrainingExamples.soft_labels`.
+        max_length: L.
+        packed: many sequences a row (for encoders with `packed = True`), or one padded row each.
+        seed: of the shuffling and of random views.
+    """
+
+    def __init__(
+        self,
+        dataset: SequenceDataset,
+        batch_size: int = 256,
+        views: Sequence[View] = (),
+        gamma: float = 0.2,
+        label_rule: LabelRule = "first_occurrence",
+        max_length: int = 50,
+        packed: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.examples = TrainingExamples(dataset, max_length)
+        if not len(self.examples):
+            raise InputError(
+                "training needs a user with at least 4 items (one training target, one for validation, one for "
+                f"test). Received: {dataset.name}, longest sequence {dataset.lengths.max(initial=0)}"
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.views = tuple(views)
+        self.gamma = gamma
+        self.label_rule = label_rule
+        self.max_length = max_length
+        self.packed = packed
+        self.seed = seed
+        self.epoch = 0
+        self.first_step = 0
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return -(-len(self.examples) // self.batch_size)
+
+    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
+        """The batch of the examples numbered `chosen` (int [B])."""
+        examples = self.examples
+        own = take(examples.dataset.items, examples.start[chosen], examples.target[chosen])
+        parts = [own, *(view(examples, chosen, rng) for view in self.views)]
+        together = Sequences(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        ids, weights = examples.soft_labels(chosen, self.gamma, self.label_rule)
+        targets = {"item": examples.target_items[chosen], "label_ids": ids, "label_weights": weights}
+        return pack(together, self.max_length, self.packed), targets
+
+    def epoch_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from step `first_step` on."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+        for step in range(first_step, len(self)):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self.batch(chosen, np.random.default_rng([self.seed, epoch, step]))
+
+    def as_dataset(self) -> tf.data.Dataset:
+        """A `tf.data.Dataset` that gives epoch `self.epoch` from `self.first_step` on, whenever it is iterated."""
+        spec = {"item": ("int32", [None])} | {
+            "label_ids": ("int32", [None, LABEL_WINDOW]),
+            "label_weights": ("float32", [None, LABEL_WINDOW]),
+        }
+        return _tf_dataset(
+            lambda: self.epoch_batches(self.epoch, self.first_step),
+            (sequence_batch_spec(self.max_length), spec),
+            len(self) - self.first_step,
+        )
+
+    def inputs(self, chunk: int = 2048) -> Iterator[dict[str, np.ndarray]]:
+        """The inputs of all examples in order, `chunk` sequences a sequence batch (the last chunk holds fewer)."""
+        examples = self.examples
+        for begin in range(0, len(examples), chunk):
+            part = slice(begin, begin + chunk)
+            yield pack(
+                take(examples.dataset.items, examples.start[part], examples.target[part]),
+                self.max_length,
+                self.packed,
+            )
+
+
+class EvaluationBatches:
+    """The validation or test inputs of all users, with what the ranking must know.
+
+    A batch is (inputs, targets): `inputs` the sequence batch of U users' inputs; `targets` a dict of `item` int32 [U],
+    the held-out items, `excluded` int32 [P, 2], pairs of user row and item id whose score is replaced, and
+    `excluded_score` float32 scalar, by what.
+
+    Args:
+        dataset: the sequences.
+        split: "valid" or "test".
+        protocol: "paper", the released program: items already seen score 0, and the padding and mask rows of the item
+            table stay candidates; a target that was seen before scores 0 too. "strict": only real items are candidates
+            and seen ones are left out, except the target itself.
+        max_length: L.
+        packed: see `TrainingBatches`.
+        users: int [U], only these users, in file order.
+        batch_size: users a batch; bounds the memory, [batch_size, V + 2] scores.
+    """
+
+    def __init__(
+        self,
+        dataset: SequenceDataset,
+        split: Split,
+        protocol: Protocol = "paper",
+        max_length: int = 50,
+        packed: bool = True,
+        users: np.ndarray | None = None,
+        batch_size: int = 512,
+    ) -> None:
+        self.dataset = dataset
+        self.split = split
+        self.protocol = protocol
+        self.max_length = max_length
+        self.packed = packed
+        self.users = np.arange(dataset.num_users) if users is None else users
+        self.batch_size = batch_size
+        self.held_out = HeldOut(dataset, split, max_length)
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for begin in range(0, len(self.users), self.batch_size):
+            users = self.users[begin : begin + self.batch_size]
+            held_out, items = self.held_out, self.dataset.items
+            target = held_out.target[users]
+            inputs = pack(take(items, held_out.start[users], target), self.max_length, self.packed)
+            excluded = self._excluded(users, items[target])
+            score = np.float32(0.0 if self.protocol == "paper" else -np.inf)
+            yield inputs, {"item": items[target], "excluded": excluded, "excluded_score": score}
+
+    def _excluded(self, users: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        history_start = self.held_out.history_start[users]
+        history = take(self.dataset.items, history_start, self.held_out.target[users])
+        row = np.repeat(np.arange(len(users)), history.lengths)
+        seen = np.stack([row, history.items], axis=1)
+        if self.protocol == "strict":
+            seen = seen[history.items != targets[row]]
+            special = [[row, item] for row in range(len(users)) for item in (0, self.dataset.num_items + 1)]
+            seen = np.concatenate([seen, special])
+        return seen.astype(np.int32)
+
+    def as_dataset(self) -> tf.data.Dataset:
+        """The batches as a `tf.data.Dataset`."""
+        spec = {"item": ("int32", [None]), "excluded": ("int32", [None, 2]), "excluded_score": ("float32", [])}
+        return _tf_dataset(lambda: iter(self), (sequence_batch_spec(self.max_length), spec), len(self))
+
+
+def sequence_batch_spec(width: int) -> dict[str, tuple[str, list[int | None]]]:
+    """Types and shapes of a sequence batch."""
+    return {name: ("int32", [None, width]) for name in ("items", "segments", "positions")} | {
+        "last": ("int32", [None])
+    }
+
+
+def _tf_dataset(generate: Callable[[], Iterator[Batch]], specs: Any, length: int) -> tf.data.Dataset:
+    import tensorflow as tf  # here, so that the data room itself needs no TensorFlow
+
+    signature = tuple(
+        {name: tf.TensorSpec(shape, dtype) for name, (dtype, shape) in spec.items()} for spec in specs
+    )
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(length)).prefetch(PREFETCH)

@@ -1,0 +1,165 @@
+"""Splits, training examples, soft labels and same-target partners, all as indices into the flat items.
+
+Nothing here materialises a prefix: an example is the flat position of its target, and its input is the slice of at
+most `max_length` items just before it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from tf_fenrec.data.sequences import SequenceDataset
+
+Split = Literal["valid", "test"]
+LabelRule = Literal["first_occurrence", "position"]
+LABEL_WINDOW = 3  # the target and the next two items, Eq. 6
+
+
+class TrainingExamples:
+    """Every training item from the second on is a target once: a user of n items gives n - 3 examples.
+
+    Examples stand in the released program's order: users in file order, then increasing target position.
+
+    Args:
+        dataset: the sequences; v_{n-1} and v_n of each user are held out.
+        max_length: L, the longest input.
+
+    Attributes:
+        target: int64 [E], flat position of each example's target.
+        start: int64 [E], flat position of the first item of its input; the input ends just before `target`.
+        train_end: int64 [E], flat position just after the last training item v_{n-2} of its user.
+    """
+
+    def __init__(self, dataset: SequenceDataset, max_length: int = 50) -> None:
+        self.dataset = dataset
+        self.max_length = max_length
+        lengths = dataset.lengths
+        counts = np.maximum(lengths - 3, 0)
+        user = np.repeat(np.arange(dataset.num_users), counts)
+        number_in_user = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        begin = dataset.offsets[:-1][user]
+        self.user = user
+        self.target = begin + 1 + number_in_user
+        self.start = np.maximum(begin, self.target - max_length)
+        self.train_end = begin + lengths[user] - 2
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @cached_property
+    def target_items(self) -> np.ndarray:
+        """int32 [E], the item id of each example's target."""
+        return self.dataset.items[self.target]
+
+    def soft_labels(
+        self, examples: np.ndarray, gamma: float, rule: LabelRule = "first_occurrence"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Time-dependent soft labels (Eq. 6-7): the target and the next two items of the training part.
+
+        Args:
+            examples: int [B], example numbers.
+            gamma: decay of the weights 1, gamma, gamma^2, normalised over the items that exist.
+            rule: "position" starts the window at the target (Eq. 7); "first_occurrence", the released program, at
+                the first occurrence of the target item in the user's training part. They differ only where a user
+                repeats items; the weights of a repeated item add up.
+
+        Returns:
+            int32 [B, 3] item ids and float32 [B, 3] weights; missing items have id 0 and weight 0.
+        """
+        first = self._first_occurrence[examples] if rule == "first_occurrence" else self.target[examples]
+        window = first[:, None] + np.arange(LABEL_WINDOW)
+        exists = window < self.train_end[examples][:, None]
+        weights = np.where(exists, float(gamma) ** np.arange(LABEL_WINDOW), 0.0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        ids = np.where(exists, self.dataset.items[np.where(exists, window, 0)], 0)
+        return ids.astype(np.int32), weights.astype(np.float32)
+
+    @cached_property
+    def _first_occurrence(self) -> np.ndarray:
+        items = self.dataset.items
+        user = np.repeat(np.arange(self.dataset.num_users, dtype=np.int64), self.dataset.lengths)
+        # Held-out items come after all training items of their user, so they can't be a training target's first.
+        _, first, inverse = np.unique(
+            user * (self.dataset.num_items + 2) + items, return_index=True, return_inverse=True
+        )
+        return first[inverse[self.target]]
+
+    @cached_property
+    def last_partner(self) -> np.ndarray:
+        """int64 [E], the released same-target view: the last example with the same target and another input.
+
+        The example itself where there is none.
+        """
+        order, group_begin, group_end = self._target_groups
+        last = order[group_end - 1]
+        same_as_last = self._same_input(np.arange(len(self)), last)
+        # Those equal to the last example of their group take the last example that differs from it.
+        differs = ~same_as_last[order]
+        position = np.where(differs, np.arange(len(order)), -1)
+        latest_differing = np.maximum.accumulate(position)[group_end - 1]
+        other = np.where(latest_differing >= group_begin, order[latest_differing], np.arange(len(self)))
+        return np.where(same_as_last, other, last)
+
+    def random_partners(self, examples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """int64 [B], a uniformly drawn other example with the same target; the example itself if there is none."""
+        order, group_begin, group_end = self._target_groups
+        begin, count = group_begin[examples], (group_end - group_begin)[examples]
+        draw = (rng.random(len(examples)) * np.maximum(count - 1, 1)).astype(np.int64)
+        draw += (draw >= self._number_in_group[examples] - begin) & (count > 1)  # skip the example itself
+        return order[begin + draw]
+
+    @cached_property
+    def _target_groups(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Examples sorted by target item (stable), and for each example where its group begins and ends there."""
+        items = self.target_items
+        order = np.argsort(items, kind="stable")
+        ordered = items[order]
+        return (
+            order,
+            np.searchsorted(ordered, items, side="left"),
+            np.searchsorted(ordered, items, side="right"),
+        )
+
+    @cached_property
+    def _number_in_group(self) -> np.ndarray:
+        order = self._target_groups[0]
+        number = np.empty_like(order)
+        number[order] = np.arange(len(order))
+        return number
+
+    def _same_input(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """bool [E], whether the inputs of examples a and b hold the same items."""
+        items = self.dataset.items
+        lengths = self.target - self.start
+        same = lengths[a] == lengths[b]
+        for back in range(1, self.max_length + 1):
+            check = np.flatnonzero(same & (lengths[a] >= back))
+            if not len(check):
+                break
+            same[check] = items[self.target[a[check]] - back] == items[self.target[b[check]] - back]
+        return same
+
+
+class HeldOut:
+    """The validation or test inputs and targets of all users.
+
+    The target is v_{n-1} ("valid") or v_n ("test"), the input the last `max_length` items before it.
+
+    Attributes:
+        target: int64 [U], flat position of each user's target.
+        start: int64 [U], flat position of the first item of the input.
+        history_start: int64 [U], where the user's sequence begins: every item from there to the target was seen.
+    """
+
+    def __init__(self, dataset: SequenceDataset, split: Split, max_length: int = 50) -> None:
+        self.dataset = dataset
+        self.split = split
+        self.target = dataset.offsets[1:] - (1 if split == "test" else 2)
+        self.history_start = dataset.offsets[:-1]
+        self.start = np.maximum(self.history_start, self.target - max_length)
+
+    def __len__(self) -> int:
+        return len(self.target)

@@ -1,0 +1,144 @@
+"""The post-norm transformer block over packed rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_fenrec.layers.dropout import StatelessDropout, split_seed
+from tf_fenrec.layers.embedding import initializer
+
+MASKED = -1e4  # added to the score of a hidden key; exp of it is exactly zero beside any visible key
+
+
+def causal_mask(segments: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+    """Additive attention mask of packed rows: a token sees the earlier tokens of its own sequence and itself.
+
+    Args:
+        segments: int32 [R, T], 0 where a row is not full.
+
+    Returns:
+        [R, 1, T, T], 0 where query (third axis) may see key (fourth axis), `MASKED` elsewhere.
+    """
+    tokens = tf.shape(segments)[1]
+    causal = tf.linalg.band_part(tf.ones([tokens, tokens], tf.bool), -1, 0)
+    same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
+    return tf.cast(tf.where(same & causal, 0.0, MASKED), dtype)[:, None]
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """Exact (erf) GELU. tf.nn.gelu rounds its constant to float32, which shows in float64."""
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+@keras.saving.register_keras_serializable("tf_fenrec")
+class SelfAttentionBlock(keras.layers.Layer):
+    """Multi-head self-attention and feed-forward network, each with dropout, residual and layer norm after it.
+
+    h = LayerNorm(x + Dropout(Attention(x))); y = LayerNorm(h + Dropout(W2 gelu(W1 h))), exact (erf) GELU.
+
+    Args:
+        num_heads: H.
+        hidden_dim: width of the feed-forward network.
+        dropout: rate on attention weights, attention output and feed-forward output.
+        seed: of the initialisation.
+
+    Call arguments:
+        x: [R, T, D].
+        mask: [R, 1, T, T], added to the attention scores.
+        last: int32 [S] flat token indices. When given, everything after the attention is computed for these tokens
+            only and the result is [S, D]: the last block of an encoder needs no other.
+        training, seed: see `StatelessDropout`.
+
+    Returns:
+        [R, T, D], or [S, D] with `last`.
+    """
+
+    def __init__(
+        self, num_heads: int, hidden_dim: int, dropout: float = 0.5, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.seed = seed
+
+    def build(self, x_shape: tuple[int | None, ...]) -> None:
+        dim = x_shape[-1]
+        if dim is None or dim % self.num_heads:
+            raise ValueError(
+                f"The width must be a multiple of `num_heads`. Received: width {dim}, num_heads={self.num_heads}"
+            )
+
+        def dense(name: str, units: int, inputs: int, number: int) -> keras.layers.Dense:
+            layer = keras.layers.Dense(
+                units,
+                kernel_initializer=initializer(self.seed + number),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            layer.build((None, inputs))
+            return layer
+
+        def norm(name: str) -> keras.layers.LayerNormalization:
+            layer = keras.layers.LayerNormalization(epsilon=1e-12, dtype=self.dtype_policy, name=name)
+            layer.build((None, dim))
+            return layer
+
+        self.query = dense("query", dim, dim, 0)
+        self.key = dense("key", dim, dim, 1)
+        self.value = dense("value", dim, dim, 2)
+        self.output_projection = dense("output", dim, dim, 3)
+        self.attention_norm = norm("attention_norm")
+        self.expand = dense("expand", self.hidden_dim, dim, 4)
+        self.contract = dense("contract", dim, self.hidden_dim, 5)
+        self.feedforward_norm = norm("feedforward_norm")
+        self.drop = StatelessDropout(self.dropout, dtype=self.dtype_policy, name="dropout")
+        self.built = True
+
+    def call(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        last: tf.Tensor | None = None,
+        training: bool | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        seeds = split_seed(seed, 3)
+        context = self._attend(x, mask, training, seeds[0])  # [R, T, D]
+        if last is not None:
+            context, x = take_tokens(context, last), take_tokens(x, last)  # [S, D]
+        update = self.drop(self.output_projection(context), training=training, seed=seeds[1])
+        x = self.attention_norm(x + update)
+        update = self.contract(gelu(self.expand(x)))
+        return self.feedforward_norm(x + self.drop(update, training=training, seed=seeds[2]))
+
+    def _attend(
+        self, x: tf.Tensor, mask: tf.Tensor, training: bool | None, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        rows, tokens, dim = tf.shape(x)[0], tf.shape(x)[1], x.shape[-1]
+        heads = self.num_heads
+
+        def split(y: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(y, [rows, tokens, heads, dim // heads])
+
+        q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))  # [R, T, H, D / H]
+        scores = tf.einsum("rqhd,rkhd->rhqk", q, k) / math.sqrt(dim // heads) + tf.cast(mask, q.dtype)
+        weights = self.drop(tf.nn.softmax(scores), training=training, seed=seed)  # [R, H, T, T]
+        return tf.reshape(tf.einsum("rhqk,rkhd->rqhd", weights, v), [rows, tokens, dim])
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
+
+
+def take_tokens(x: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    """[S, D], the rows of x [R, T, D] at flat token indices `tokens` [S]."""
+    return tf.gather(tf.reshape(x, [-1, x.shape[-1]]), tokens)

@@ -1,0 +1,128 @@
+"""Contrastive losses as functions of a retrieval score matrix.
+
+They are called the way a TFRS `Retrieval` task calls its loss: `y_true` [N, C] is 1 at the positive (candidate i for
+query i) and `y_pred` [N, C] holds the raw dot products of every query with every candidate, `MASKED` where the score
+mask hides a candidate. Everything else, the enduring hard negatives included, follows from these scores alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import tensorflow as tf
+
+MASKED = -3.4e36  # about what TFRS writes for a masked score (float32's lowest / 100); e^MASKED is zero
+
+Form = Literal["released", "paper"]
+
+
+@dataclass(frozen=True)
+class InfoNCE:
+    """InfoNCE (Eq. 5): cross-entropy of the positive against all in-batch candidates.
+
+    Args:
+        temperature: tau_1.
+
+    Candidates (see `contrastive_loss`): the partner of every row, [N].
+    """
+
+    temperature: float = 1.0
+
+    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+        """Mean over the N rows."""
+        logits = tf.where(_shown(y_pred), y_pred / self.temperature, MASKED)
+        return _cross_entropy(tf.linalg.diag_part(logits), logits)
+
+
+@dataclass(frozen=True)
+class EnduringContrastive:
+    """Hard-negative up-weighted contrastive loss with enduring hard negatives and noise negatives (Eq. 9-15).
+
+    Args:
+        temperature: tau_1.
+        focal_temperature: tau_2 of the up-weighting s(x) = tanh(x / tau_2), which is differentiated.
+        margin: m.
+        mix: lambda, the anchor's share in an enduring hard negative.
+        hard_weight: mu.
+        form: "released", the authors' program: negatives (x / tau_1)(s + m), enduring ones too; "paper", Eq. 13-15:
+            (x s + m) / tau_1, enduring ones x s / tau_1.
+
+    Candidates (see `contrastive_loss`): the partner of every row [N], the same unit-normalised and constant [N],
+    noise negatives [P].
+    """
+
+    temperature: float = 1.0
+    focal_temperature: float = 8.0
+    margin: float = 0.2
+    mix: float = 0.4
+    hard_weight: float = 0.1
+    form: Form = "released"
+
+    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+        """Mean over the N rows; noise negatives have weight 1 and are never masked."""
+        rows = tf.shape(y_pred)[0]
+        in_batch, unit, noise = y_pred[:, :rows], y_pred[:, rows : 2 * rows], y_pred[:, 2 * rows :]
+        shown = _shown(in_batch)
+        hard = enduring_hard_scores(unit, self.mix)
+        positive = tf.linalg.diag_part(in_batch)
+        positive *= self._upweight(positive) / self.temperature
+        # Masking follows up-weighting: tanh(MASKED) + m is negative and would turn a masked score hugely positive.
+        negatives = [tf.where(shown, self._negative(tf.where(shown, in_batch, 0.0)), MASKED)]
+        negatives[0] = tf.linalg.set_diag(negatives[0], positive)
+        negatives.append(self._negative(noise))
+        if self.hard_weight:
+            shown = tf.linalg.set_diag(shown, tf.zeros([rows], tf.bool))  # the positive has no enduring twin
+            negatives.append(tf.where(shown, self._hard(hard) + math.log(self.hard_weight), MASKED))
+        return _cross_entropy(positive, tf.concat(negatives, axis=1))
+
+    def _upweight(self, x: tf.Tensor) -> tf.Tensor:
+        """s(x) = tanh(x / tau_2) of the raw dot product."""
+        return tf.tanh(x / self.focal_temperature)
+
+    def _negative(self, x: tf.Tensor) -> tf.Tensor:
+        """Up-weighted logit of an in-batch or noise negative (Eq. 13)."""
+        if self.form == "released":
+            return x / self.temperature * (self._upweight(x) + self.margin)
+        return (x * self._upweight(x) + self.margin) / self.temperature
+
+    def _hard(self, x: tf.Tensor) -> tf.Tensor:
+        """Up-weighted logit of an enduring hard negative (Eq. 14)."""
+        if self.form == "released":
+            return self._negative(x)
+        return x * self._upweight(x) / self.temperature
+
+
+def enduring_hard_scores(unit_scores: tf.Tensor, mix: float) -> tf.Tensor:
+    """h_a . SG(hard(a, n)) for every anchor a and negative n (Eq. 9-10), without materialising N x N x D.
+
+    With a~, n~ of unit length, c = |lambda a~ + (1 - lambda) n~| and hard(a, n) = (lambda a~ + (1 - lambda) n~) |n| / c,
+    h_a . hard = |n| / c (lambda h_a . SG(a~) + (1 - lambda) h_a . SG(n~)), where |n| / c is a constant and
+    c^2 = lambda^2 + (1 - lambda)^2 + 2 lambda (1 - lambda) cos(a, n). All of it can be read off the scores.
+
+    Args:
+        unit_scores: [N, N], h_a . SG(n~) where column j is the partner of row j, so that row a's own vector is
+            column a + N/2 (mod N).
+        mix: lambda.
+
+    Returns:
+        [N, N], columns in the same order.
+    """
+    half = tf.shape(unit_scores)[0] // 2
+    own = tf.linalg.diag_part(tf.roll(unit_scores, half, axis=1))  # [N], h_a . SG(a~)
+    length = tf.stop_gradient(own)  # |h_a|
+    cosine = tf.math.divide_no_nan(tf.stop_gradient(unit_scores), length[:, None])
+    squared = mix**2 + (1 - mix) ** 2 + 2 * mix * (1 - mix) * cosine
+    scale = tf.roll(length, half, axis=0)[None, :] * tf.math.rsqrt(tf.maximum(squared, 1e-12))  # |n| / c
+    return scale * (mix * own[:, None] + (1 - mix) * unit_scores)
+
+
+def _shown(scores: tf.Tensor) -> tf.Tensor:
+    """Which scores the task did not mask."""
+    return scores > MASKED / 2
+
+
+def _cross_entropy(positive: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Mean of -log(e^positive / sum e^logits); `logits` [N, C] includes the positive, `MASKED` entries vanish."""
+    return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - positive)

@@ -1,0 +1,86 @@
+"""Contrastive scoring through a TFRS retrieval task: the one module that knows TensorFlow Recommenders.
+
+TFRS is written for Keras 2. TensorFlow gives it that (as `tf_keras`) when TF_USE_LEGACY_KERAS is set before `tf.keras`
+is first touched, while `import keras` stays Keras 3; so the import happens here, with a clear error when it is too late.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import ModuleType
+
+import tensorflow as tf
+
+from tf_fenrec.losses.contrastive import EnduringContrastive, InfoNCE
+
+
+@functools.cache
+def recommenders() -> ModuleType:
+    """The module `tensorflow_recommenders`.
+
+    Raises:
+        ImportError: when `tf.keras` is Keras 3 already, saying what to do.
+    """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    try:
+        import tensorflow_recommenders
+    except ImportError as error:
+        raise ImportError(
+            "TensorFlow Recommenders needs `tf.keras` to be Keras 2, but something touched `tf.keras` before "
+            "tf_fenrec could say so. Import tf_fenrec first, or set the environment variable TF_USE_LEGACY_KERAS=1 "
+            f"(use `import keras` for Keras 3). Received: {error}"
+        ) from error
+    return tensorflow_recommenders
+
+
+def contrastive_loss(
+    view1: tf.Tensor,
+    view2: tf.Tensor,
+    ids: tf.Tensor | None,
+    loss: InfoNCE | EnduringContrastive,
+    noise: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The contrast of two views of a batch, both ways: row i of each view is the positive of row i of the other.
+
+    Queries are z = [view1; view2] (N = 2B rows); candidate j is the partner of row j, so that every row's positive
+    stands at its own number and all N rows are candidates once.
+
+    Args:
+        view1, view2: [B, D].
+        ids: int [B]; rows with equal ids are no negatives of each other (false-negative masking: target items, or
+            clusters). None: only a row itself and its positive are exempt.
+        loss: what is made of the scores.
+        noise: [P, D], more negatives, for `EnduringContrastive` only.
+
+    Returns:
+        Scalar, mean over the N rows.
+    """
+    queries = tf.concat([view1, view2], axis=0)  # [N, D]
+    rows = tf.shape(queries)[0]
+    partners = tf.concat([view2, view1], axis=0)
+    if ids is None:
+        ids = tf.range(rows // 2)
+    ids = tf.concat([ids, ids], axis=0)
+    mask = (ids[:, None] != ids[None, :]) | tf.eye(rows, dtype=tf.bool)
+    candidates = [partners]
+    if isinstance(loss, EnduringContrastive):
+        candidates.append(tf.stop_gradient(tf.math.l2_normalize(partners, axis=1)))
+        if noise is not None:
+            candidates.append(noise)
+    # Masked scores would take the vectors' lengths with them, so only the first block is masked by the task.
+    extra = sum(tf.shape(block)[0] for block in candidates[1:])
+    mask = tf.concat([mask, tf.ones([rows, extra], tf.bool)], axis=1)
+    return _retrieve(queries, tf.concat(candidates, axis=0), mask, loss)
+
+
+@tf.function
+def _retrieve(
+    queries: tf.Tensor, candidates: tf.Tensor, mask: tf.Tensor, loss: InfoNCE | EnduringContrastive
+) -> tf.Tensor:
+    # A function of its own: Keras excludes its steps from AutoGraph, which the task's code needs.
+    task = recommenders().tasks.Retrieval(loss=loss)
+    # `call` itself, as Keras 2's `__call__` would cast the queries to float32 and leave the candidates.
+    return task.call(queries, candidates, score_mask=mask, compute_metrics=False, compute_batch_metrics=False)
+
+
