@@ -175,7 +175,11 @@ class EvaluationBatches:
 
     def as_dataset(self) -> tf.data.Dataset:
         """The batches as a `tf.data.Dataset`."""
-        spec = {"item": ("int32", [None]), "excluded": ("int32", [None, 2]), "excluded_score": ("float32", [])}
+        spec = {
+            "item": ("int32", [None]),
+            "excluded": ("int32", [None, 2]),
+            "excluded_score": ("float32", []),
+        }
         return _tf_dataset(lambda: iter(self), (sequence_batch_spec(self.max_length), spec), len(self))
 
 

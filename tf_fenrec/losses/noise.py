@@ -51,6 +51,8 @@ def ascend_noise(view1: tf.Tensor, view2: tf.Tensor, ids: tf.Tensor, noise: tf.T
         gradient = tf.matmul(share, view1, transpose_a=True)  # [P, D]
         length = tf.norm(gradient, axis=1, keepdims=True)
         noise = tf.where(
-            length > 0, noise + ASCENT_STEP_SIZE * tf.math.divide_no_nan(gradient, length), tf.zeros_like(noise)
+            length > 0,
+            noise + ASCENT_STEP_SIZE * tf.math.divide_no_nan(gradient, length),
+            tf.zeros_like(noise),
         )
     return tf.stop_gradient(noise)

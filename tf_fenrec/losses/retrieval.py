@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from types import ModuleType
 
 import tensorflow as tf
@@ -71,16 +72,22 @@ def contrastive_loss(
     # Masked scores would take the vectors' lengths with them, so only the first block is masked by the task.
     extra = sum(tf.shape(block)[0] for block in candidates[1:])
     mask = tf.concat([mask, tf.ones([rows, extra], tf.bool)], axis=1)
-    return _retrieve(queries, tf.concat(candidates, axis=0), mask, loss)
-
-
-@tf.function
-def _retrieve(
-    queries: tf.Tensor, candidates: tf.Tensor, mask: tf.Tensor, loss: InfoNCE | EnduringContrastive
-) -> tf.Tensor:
-    # A function of its own: Keras excludes its steps from AutoGraph, which the task's code needs.
-    task = recommenders().tasks.Retrieval(loss=loss)
     # `call` itself, as Keras 2's `__call__` would cast the queries to float32 and leave the candidates.
-    return task.call(queries, candidates, score_mask=mask, compute_metrics=False, compute_batch_metrics=False)
+    return _retrieval_call()(
+        recommenders().tasks.Retrieval(loss=loss),
+        queries,
+        tf.concat(candidates, axis=0),
+        score_mask=mask,
+        compute_metrics=False,
+        compute_batch_metrics=False,
+    )
 
 
+@functools.cache
+def _retrieval_call() -> Callable[..., tf.Tensor]:
+    """`Retrieval.call` converted by AutoGraph, which its code needs and Keras 3 switches off in its steps.
+
+    A nested `tf.function` would do that too, but its gradient takes shapes from the forward function's outputs, and
+    XLA, which must know shapes when it compiles, then compiles anew for the values of every batch.
+    """
+    return tf.autograph.to_graph(recommenders().tasks.Retrieval.call)

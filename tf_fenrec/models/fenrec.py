@@ -13,7 +13,6 @@ import tensorflow as tf
 from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches
 from tf_fenrec.data.packing import Sequences, pack
 from tf_fenrec.errors import InputError
-from tf_fenrec.metrics import exclude, rank_values, ranking_metrics, target_ranks
 from tf_fenrec.losses import (
     EnduringContrastive,
     InfoNCE,
@@ -21,6 +20,7 @@ from tf_fenrec.losses import (
     noise_negatives,
     soft_label_cross_entropy,
 )
+from tf_fenrec.metrics import exclude, rank_values, ranking_metrics, target_ranks
 from tf_fenrec.models.intents import cluster_centroids
 
 
@@ -76,7 +76,9 @@ class FENRec(keras.Model):
         self.seed = seed
         self.warming_up = warm_up_epochs > 0
         dim = encoder.item_embeddings.shape[1]
-        self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
+        self.step = self.add_weight(
+            name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
         if fine_weight:
             self.centroids = self.add_weight(
                 name="centroids", shape=(num_clusters, dim), initializer="zeros", trainable=False
@@ -231,7 +233,9 @@ class FENRec(keras.Model):
         """
         if not isinstance(x, TrainingBatches):
             raise InputError(f"`x` must be a TrainingBatches. Received: x of type {type(x).__name__}")
-        self._refuse({"y": y} | kwargs, ("y", "batch_size", "class_weight", "sample_weight", "validation_split"))
+        self._refuse(
+            {"y": y} | kwargs, ("y", "batch_size", "class_weight", "sample_weight", "validation_split")
+        )
         if self.contrasts and len(x.views) != 2:
             raise InputError(f"the contrast needs batches with two views. Received: {len(x.views)}")
         if x.packed and not self.encoder.packed:
@@ -255,7 +259,9 @@ class FENRec(keras.Model):
     def _refuse(given: dict[str, Any], names: Sequence[str]) -> None:
         for name in names:
             if given.get(name):
-                raise InputError(f"`{name}` can't be honoured: batches bring targets, weights and size themselves")
+                raise InputError(
+                    f"`{name}` can't be honoured: batches bring targets, weights and size themselves"
+                )
 
     # ---- epochs
 
@@ -304,10 +310,14 @@ class FENRec(keras.Model):
             if not len(history):
                 raise InputError(f"`histories` must not be empty. Received: history {number} without items")
             if not all(1 <= item <= table_rows - 2 for item in history):
-                raise InputError(f"item ids run from 1 to {table_rows - 2}. Received: history {number} {history}")
+                raise InputError(
+                    f"item ids run from 1 to {table_rows - 2}. Received: history {number} {history}"
+                )
         recent = [np.asarray(history, np.int32)[-self.encoder.max_length :] for history in histories]
         lengths = np.array([len(history) for history in recent])
-        inputs = pack(Sequences(np.concatenate(recent), lengths), self.encoder.max_length, self.encoder.packed)
+        inputs = pack(
+            Sequences(np.concatenate(recent), lengths), self.encoder.max_length, self.encoder.packed
+        )
         scores = self(inputs, training=False).numpy()
         scores[:, [0, table_rows - 1]] = -np.inf
         if exclude_seen:
