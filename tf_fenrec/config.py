@@ -25,9 +25,7 @@ class Config:
     """
 
     max_length: int = _option(50, "L, how many recent items count", least=1)
-    gamma: float = _option(
-        0.2, "decay of the time-dependent soft labels (Eq. 7); 0 gives one-hot labels", least=0
-    )
+    gamma: float = _option(0.2, "decay of the time-dependent soft labels (Eq. 7); 0 gives one-hot labels", least=0)
     label_rule: Literal["first_occurrence", "position"] = _option(
         "first_occurrence", "where a label's window starts: released program, or Eq. 7"
     )

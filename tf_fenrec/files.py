@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -27,6 +28,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         _fsync(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,6 +56,11 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             _fsync(Path(folder))
         os.rename(temporary, path)
         _fsync(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        if error.errno == errno.ENOTEMPTY:  # somebody else was first
+            raise FileExistsError(f"{path} already exists") from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -44,16 +44,13 @@ def rank_values(ranks: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     rank = tf.cast(ranks, tf.float32)
     gain = tf.math.log(2.0) / tf.math.log(rank + 1.0)
-    values = {}
-    for cutoff in CUTOFFS:
-        hit = tf.cast(ranks <= cutoff, tf.float32)
-        values[f"hr@{cutoff}"] = hit
-        values[f"ndcg@{cutoff}"] = hit * gain
-    values["mrr"] = 1.0 / rank
-    return values
+    hits = {cutoff: tf.cast(ranks <= cutoff, tf.float32) for cutoff in CUTOFFS}
+    values = {f"hr@{cutoff}": hit for cutoff, hit in hits.items()}
+    values |= {f"ndcg@{cutoff}": hit * gain for cutoff, hit in hits.items()}
+    return values | {"mrr": 1.0 / rank}
 
 
 def ranking_metrics() -> dict[str, keras.metrics.Mean]:
     """A fresh mean for every metric of `rank_values`."""
-    names = [f"{kind}@{cutoff}" for cutoff in CUTOFFS for kind in ("hr", "ndcg")] + ["mrr"]
+    names = [f"{kind}@{cutoff}" for kind in ("hr", "ndcg") for cutoff in CUTOFFS] + ["mrr"]
     return {name: keras.metrics.Mean(name=name) for name in names}

@@ -65,9 +65,7 @@ def left_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.rglob("*")) if directory.exists() else []
 
 
-def test_download_goes_to_the_cache_once(
-    server: Server, cache: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_download_goes_to_the_cache_once(server: Server, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
     dataset = load("beauty", base_url=server.url)
     assert (dataset.name, dataset.num_users, dataset.num_items) == ("beauty", 39_999, 4)
     assert "Beauty.txt: 100%" in capfd.readouterr().err

@@ -27,9 +27,7 @@ from tf_fenrec.data.prepare import prepare
 from tf_fenrec.errors import InputError
 
 
-def slow(
-    records: list[Record], core: int, drop_duplicates: bool
-) -> tuple[list[tuple[str, list[str]]], list[str]]:
+def slow(records: list[Record], core: int, drop_duplicates: bool) -> tuple[list[tuple[str, list[str]]], list[str]]:
     """The rules one record at a time; users with their items in time order, and the item vocabulary."""
     complete = [record for record in records if None not in record and "" not in record]
     users = list(dict.fromkeys(user for user, _, _ in complete))
@@ -45,9 +43,7 @@ def slow(
             break
         left = kept
     sequences = [(user, [item for other, item in left if other == user]) for user in users]
-    return [pair for pair in sequences if pair[1]], [
-        item for item in items if any(item == other for _, other in left)
-    ]
+    return [pair for pair in sequences if pair[1]], [item for item in items if any(item == other for _, other in left)]
 
 
 def few(*values: Any) -> st.SearchStrategy[Any]:
@@ -55,18 +51,14 @@ def few(*values: Any) -> st.SearchStrategy[Any]:
 
 
 RECORDS = st.lists(
-    st.tuples(
-        few("u", "é x", "-1", "007", "", None), few("a", "b", "c,d", "e f", None), few(1, 2, 3, -5, None)
-    ),
+    st.tuples(few("u", "é x", "-1", "007", "", None), few("a", "b", "c,d", "e f", None), few(1, 2, 3, -5, None)),
     max_size=60,
 )
 
 
 @settings(max_examples=200, deadline=None)
 @given(records=RECORDS, core=st.integers(1, 4), drop_duplicates=st.booleans(), form=few("json", "parquet"))
-def test_equals_the_slow_computation(
-    records: list[Record], core: int, drop_duplicates: bool, form: str
-) -> None:
+def test_equals_the_slow_computation(records: list[Record], core: int, drop_duplicates: bool, form: str) -> None:
     sequences, items = slow(records, core, drop_duplicates)
     with tempfile.TemporaryDirectory() as folder:
         log, out = Path(folder, f"log.{form}"), Path(folder, "out")
@@ -81,10 +73,7 @@ def test_equals_the_slow_computation(
         users = (out / "users.txt").read_text(encoding="utf-8").splitlines()
     assert dataset.item_ids is not None
     assert sorted(dataset.item_ids) == sorted(items)
-    read = [
-        (user, [dataset.item_ids[item - 1] for item in dataset.sequence(row)])
-        for row, user in enumerate(users)
-    ]
+    read = [(user, [dataset.item_ids[item - 1] for item in dataset.sequence(row)]) for row, user in enumerate(users)]
     assert read == sequences
     dropped = sum(report["dropped"].values())
     assert report["rows"] == len(records) == dropped + report["interactions"]
@@ -153,9 +142,7 @@ def test_parquet_numbers_and_dates(tmp_path: Path) -> None:
         {
             "u": [1.0, 1.0, 1.0, float("nan")],
             "i": pl.Series(["b", "a", "c", "d"], dtype=pl.Categorical),
-            "t": pl.Series(
-                [begin + timedelta(microseconds=us) for us in (2, 1, 3, 0)], dtype=pl.Datetime("ns")
-            ),
+            "t": pl.Series([begin + timedelta(microseconds=us) for us in (2, 1, 3, 0)], dtype=pl.Datetime("ns")),
         }
     )
     buffer = io.BytesIO()
@@ -249,9 +236,7 @@ def test_parquet_mistakes_are_named_with_their_row(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"row 3: times should be numbers.*Received: 'x'"):
         prepare(log, tmp_path / "out", columns)
     pl.DataFrame({"u": [["a"]], "i": [1], "t": [1]}).write_parquet(log)
-    with pytest.raises(
-        InputError, match=r"column `u` should hold strings or numbers. Received: List\(String\)"
-    ):
+    with pytest.raises(InputError, match=r"column `u` should hold strings or numbers. Received: List\(String\)"):
         prepare(log, tmp_path / "out", columns)
     with pytest.raises(InputError, match="`time` should name a column"):
         prepare(log, tmp_path / "out", Columns("u", "i", "when"))

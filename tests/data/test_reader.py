@@ -73,9 +73,7 @@ def test_lines_that_span_blocks_are_joined(tmp_path: Path) -> None:
         (GOOD.replace(b"\n", b"\r"), 1, "whole numbers", "'3\\r2'"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(
-    tmp_path: Path, content: bytes, line: int, rule: str, received: str
-) -> None:
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, content: bytes, line: int, rule: str, received: str) -> None:
     path = write(tmp_path / "bad.txt", content)
     with pytest.raises(InputError) as raised:
         read_sequences(path)

@@ -187,9 +187,7 @@ def test_the_encoder_of_fenrec(tmp_path, precision):
     vocabulary = Vocabulary(40, None, None, tuple(range(1, 41)))
     servable = Servable(export_model(Holder, vocabulary, tmp_path, "model"))
     history = np.array([[3, 9, 0, 27, 1, 40, 2], [7, 0, 0, 0, 0, 0, 0], [0] * 7], np.int64)
-    outputs = servable.run(
-        "recommend", {"history": history, "k": np.int32(40), "exclude_seen": np.bool_(False)}
-    )
+    outputs = servable.run("recommend", {"history": history, "k": np.int32(40), "exclude_seen": np.bool_(False)})
     aligned = np.array([[9, 27, 1, 40, 2], [0, 0, 0, 0, 7]], np.int32)
     users = np.asarray(tf.cast(Holder.encoder(aligned), tf.float32))
     scores = users @ np.asarray(Holder.encoder.item_embeddings)[1:41].T
@@ -246,9 +244,7 @@ def _publish(version: Path) -> None:
     (version / "winner").touch()
 
 
-@pytest.mark.parametrize(
-    ("name", "version"), [("", 1), ("a/b", 1), ("..", 1), (".hidden", 1), ("m", 0), ("m", -3)]
-)
+@pytest.mark.parametrize(("name", "version"), [("", 1), ("a/b", 1), ("..", 1), (".hidden", 1), ("m", 0), ("m", -3)])
 def test_names_and_versions_that_a_server_cannot_use(tmp_path, name, version):
     with pytest.raises(InputError, match=r"`name` should|`version` should"):
         export_model(fake_model(5), SMALL, tmp_path, name, version)

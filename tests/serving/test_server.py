@@ -67,9 +67,7 @@ def test_answers_equal_those_of_the_model(client, exported):
         for history, answer in zip(histories, answers, strict=True):
             expected = exported.reference(history, 30, exclude_seen)
             assert [item.id for item in answer.items] == expected.ids
-            np.testing.assert_allclose(
-                [item.score for item in answer.items], expected.scores, rtol=1e-5, atol=1e-7
-            )
+            np.testing.assert_allclose([item.score for item in answer.items], expected.scores, rtol=1e-5, atol=1e-7)
             if expected.names is not None:
                 assert [item.name for item in answer.items] == expected.names
             assert (answer.unknown, answer.fallback) == (expected.unknown, expected.fallback)

@@ -98,9 +98,7 @@ def test_query_prints_json_that_equals_the_model(address, run_dir, capsys):
     scores = model.predict(np.array([[0, 0, 1, 2]]), verbose=0)[0][1:21]
     expected = sorted(range(20), key=lambda item: -scores[item])
     assert [item["id"] for item in answer["items"]] == [f"id{item + 1}" for item in expected]
-    assert [item["score"] for item in answer["items"]] == pytest.approx(
-        sorted(scores, reverse=True), rel=1e-4
-    )
+    assert [item["score"] for item in answer["items"]] == pytest.approx(sorted(scores, reverse=True), rel=1e-4)
 
 
 def test_query_with_no_history_falls_back_to_popular_items(address, capsys):

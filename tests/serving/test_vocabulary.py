@@ -17,9 +17,7 @@ LINES = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["
 @st.composite
 def vocabularies(draw) -> Vocabulary:
     count = draw(st.integers(1, 20))
-    ids = draw(
-        st.none() | st.lists(LINES.filter(bool), min_size=count, max_size=count, unique=True).map(tuple)
-    )
+    ids = draw(st.none() | st.lists(LINES.filter(bool), min_size=count, max_size=count, unique=True).map(tuple))
     names = draw(st.none() | st.lists(LINES, min_size=count, max_size=count).map(tuple))
     return Vocabulary(count, ids, names, tuple(draw(st.permutations(range(1, count + 1)))))
 

@@ -15,9 +15,7 @@ from tf_fenrec.errors import InputError
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     this = argparse.ArgumentParser(prog="fenrec-export", description=__doc__)
-    this.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", help="the run directory of a training"
-    )
+    this.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run directory of a training")
     this.add_argument("--to", type=Path, required=True, metavar="MODELS", help="the directory of all models")
     this.add_argument("--name", default="fenrec", help="the model's name (default: %(default)s)")
     this.add_argument("--version", type=int, help="a new integer (default: one more than the highest)")
@@ -30,9 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     for name in ("config.json", "best.keras", "vocabulary.json"):
         if not (args.run / name).is_file():
-            raise InputError(
-                f"`--run` should be the directory of a training with {name}. Received: {args.run}"
-            )
+            raise InputError(f"`--run` should be the directory of a training with {name}. Received: {args.run}")
 
     from tf_fenrec.data.vocabulary import Vocabulary
     from tf_fenrec.export import export_model
@@ -42,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (args.run / "result.json").exists():
         card["result"] = _read(args.run / "result.json")
     vocabulary = Vocabulary.load(args.run / "vocabulary.json")
-    path = export_model(
-        load_model(args.run / "best.keras"), vocabulary, args.to, args.name, args.version, card
-    )
+    path = export_model(load_model(args.run / "best.keras"), vocabulary, args.to, args.name, args.version, card)
     print(path)
     return 0
 

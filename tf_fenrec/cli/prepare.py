@@ -22,26 +22,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("log", help=".csv, .tsv, .json, .jsonl or .ndjson (each also .gz), or .parquet")
     parser.add_argument("--user", required=True, help="the column that names the user")
     parser.add_argument("--item", required=True, help="the column that names the item")
-    parser.add_argument(
-        "--time", required=True, help="the column with the time: a number or an ISO 8601 date"
-    )
-    parser.add_argument(
-        "--out", required=True, help="the dataset directory to write; it should not exist yet"
-    )
+    parser.add_argument("--time", required=True, help="the column with the time: a number or an ISO 8601 date")
+    parser.add_argument("--out", required=True, help="the dataset directory to write; it should not exist yet")
     parser.add_argument(
         "--core",
         type=int,
         default=5,
         help="drop users and items with fewer records (default: 5; users at least 3)",
     )
-    parser.add_argument(
-        "--drop-duplicates", action="store_true", help="keep only a user's first record of an item"
-    )
+    parser.add_argument("--drop-duplicates", action="store_true", help="keep only a user's first record of an item")
     options = parser.parse_args(argv)
     columns = Columns(options.user, options.item, options.time)
-    report = prepare(
-        options.log, options.out, columns, core=options.core, drop_duplicates=options.drop_duplicates
-    )
+    report = prepare(options.log, options.out, columns, core=options.core, drop_duplicates=options.drop_duplicates)
     print(_text(report))
     print(f"written to {options.out}; train with --dataset {options.out}")
     return 0

@@ -26,9 +26,7 @@ def parser() -> argparse.ArgumentParser:
         help='item ids in time order, such as "a,b,c"; may be empty',
     )
     this.add_argument("--k", type=int, default=10, help="how many items (default: %(default)s)")
-    this.add_argument(
-        "--server", default="127.0.0.1:8500", metavar="HOST:PORT", help="(default: %(default)s)"
-    )
+    this.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT", help="(default: %(default)s)")
     this.add_argument("--model", default="fenrec", help="the exported name (default: %(default)s)")
     this.add_argument("--include-seen", action="store_true", help="recommend items of the history too")
     this.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

@@ -18,9 +18,7 @@ from tf_fenrec.cli import command
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     this = argparse.ArgumentParser(prog="fenrec-serve", description=__doc__)
-    this.add_argument(
-        "--models", type=Path, required=True, metavar="DIR", help="holds NAME/VERSION directories"
-    )
+    this.add_argument("--models", type=Path, required=True, metavar="DIR", help="holds NAME/VERSION directories")
     this.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     this.add_argument("--port", type=int, default=8500, help="0 chooses a free one (default: %(default)s)")
     return this
@@ -39,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from tf_fenrec.serving.server import Server
 
-    tf.get_logger().setLevel(
-        "ERROR"
-    )  # loading through a session is called deprecated; the real server does it
+    tf.get_logger().setLevel("ERROR")  # loading through a session is called deprecated; the real server does it
     with Server(args.models, args.host, args.port) as server:
         for name, version in server.versions.items():
             print(f"model {name} version {version}")

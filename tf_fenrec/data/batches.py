@@ -159,7 +159,7 @@ class EvaluationBatches:
             target = held_out.target[users]
             inputs = pack(take(items, held_out.start[users], target), self.max_length, self.packed)
             excluded = self._excluded(users, items[target])
-            score = np.float32(0.0 if self.protocol == "paper" else -np.inf)
+            score = np.array(0.0 if self.protocol == "paper" else -np.inf, np.float32)
             yield inputs, {"item": items[target], "excluded": excluded, "excluded_score": score}
 
     def _excluded(self, users: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -185,16 +185,12 @@ class EvaluationBatches:
 
 def sequence_batch_spec(width: int) -> dict[str, tuple[str, list[int | None]]]:
     """Types and shapes of a sequence batch."""
-    return {name: ("int32", [None, width]) for name in ("items", "segments", "positions")} | {
-        "last": ("int32", [None])
-    }
+    return {name: ("int32", [None, width]) for name in ("items", "segments", "positions")} | {"last": ("int32", [None])}
 
 
 def _tf_dataset(generate: Callable[[], Iterator[Batch]], specs: Any, length: int) -> tf.data.Dataset:
     import tensorflow as tf  # here, so that the data room itself needs no TensorFlow
 
-    signature = tuple(
-        {name: tf.TensorSpec(shape, dtype) for name, (dtype, shape) in spec.items()} for spec in specs
-    )
+    signature = tuple({name: tf.TensorSpec(shape, dtype) for name, (dtype, shape) in spec.items()} for spec in specs)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(length)).prefetch(PREFETCH)

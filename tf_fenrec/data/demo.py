@@ -48,9 +48,7 @@ Fairy lights, Tree stand, Baubles, Tinsel, Advent calendar, Mince pies, Crackers
 """
 
 # What everybody buys now and then: noise between the routines, most bought first.
-_STAPLES = (
-    "Milk, Bread, Bananas, Eggs, Toilet paper, Tomatoes, Orange juice, Washing-up liquid, Apples, Bin bags"
-)
+_STAPLES = "Milk, Bread, Bananas, Eggs, Toilet paper, Tomatoes, Orange juice, Washing-up liquid, Apples, Bin bags"
 
 _STAPLES_SHARE = 0.1
 _THREE_THREADS = 0.4

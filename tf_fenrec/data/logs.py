@@ -27,13 +27,9 @@ _SLICE = 1 << 20  # rows of Parquet that are cleaned at a time
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _JSON_RULE = "a line should be one JSON object, in UTF-8"
-_PYTHON_RULE = (
-    f"{_JSON_RULE}; this is a Python dict (older Amazon files have them): rewrite the file with json.dumps"
-)
+_PYTHON_RULE = f"{_JSON_RULE}; this is a Python dict (older Amazon files have them): rewrite the file with json.dumps"
 _ID_RULE = "ids should hold no control characters, such as line breaks"
-_TIME_RULE = (
-    "times should be numbers, or ISO 8601 dates such as 2014-07-01 or 2014-07-01T12:30:00, one kind in a file"
-)
+_TIME_RULE = "times should be numbers, or ISO 8601 dates such as 2014-07-01 or 2014-07-01T12:30:00, one kind in a file"
 
 
 class Columns(NamedTuple):

@@ -36,7 +36,5 @@ class SameTargetView:
         self.rule = rule
 
     def __call__(self, examples: TrainingExamples, chosen: np.ndarray, rng: np.random.Generator) -> Sequences:
-        partner = (
-            examples.last_partner[chosen] if self.rule == "last" else examples.random_partners(chosen, rng)
-        )
+        partner = examples.last_partner[chosen] if self.rule == "last" else examples.random_partners(chosen, rng)
         return take(examples.dataset.items, examples.start[partner], examples.target[partner])

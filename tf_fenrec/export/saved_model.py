@@ -82,9 +82,7 @@ def export_model(
     except OSError as error:
         if not path.exists():
             raise
-        raise InputError(
-            f"`version` should be a new one. Received: {path.name}, and {path} exists"
-        ) from error
+        raise InputError(f"`version` should be a new one. Received: {path.name}, and {path} exists") from error
     return path
 
 

@@ -57,9 +57,7 @@ class SelfAttentionBlock(keras.layers.Layer):
         [R, T, D], or [S, D] with `last`.
     """
 
-    def __init__(
-        self, num_heads: int, hidden_dim: int, dropout: float = 0.5, seed: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, num_heads: int, hidden_dim: int, dropout: float = 0.5, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
@@ -116,9 +114,7 @@ class SelfAttentionBlock(keras.layers.Layer):
         update = self.contract(gelu(self.expand(x)))
         return self.feedforward_norm(x + self.drop(update, training=training, seed=seeds[2]))
 
-    def _attend(
-        self, x: tf.Tensor, mask: tf.Tensor, training: bool | None, seed: tf.Tensor | None
-    ) -> tf.Tensor:
+    def _attend(self, x: tf.Tensor, mask: tf.Tensor, training: bool | None, seed: tf.Tensor | None) -> tf.Tensor:
         rows, tokens, dim = tf.shape(x)[0], tf.shape(x)[1], x.shape[-1]
         heads = self.num_heads
 

@@ -29,9 +29,7 @@ class StatelessDropout(keras.layers.Layer):
         self.rate = rate
         self.seed_generator = keras.random.SeedGenerator()
 
-    def call(
-        self, inputs: tf.Tensor, training: bool | None = None, seed: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None, seed: tf.Tensor | None = None) -> tf.Tensor:
         if not training or self.rate == 0:
             return inputs
         if seed is None:

@@ -46,9 +46,7 @@ class ItemEmbedding(keras.layers.Layer):
         self.seed = seed
         self.norm = keras.layers.LayerNormalization(epsilon=1e-12, dtype=self.dtype_policy, name="norm")
         self.drop = StatelessDropout(dropout, dtype=self.dtype_policy, name="dropout")
-        self.item_table = self.add_weight(
-            name="items", shape=(num_items + 2, dim), initializer=initializer(seed)
-        )
+        self.item_table = self.add_weight(name="items", shape=(num_items + 2, dim), initializer=initializer(seed))
         self.position_table = self.add_weight(
             name="positions", shape=(max_length, dim), initializer=initializer(seed + 1)
         )

@@ -97,8 +97,8 @@ class EnduringContrastive:
 def enduring_hard_scores(unit_scores: tf.Tensor, mix: float) -> tf.Tensor:
     """h_a . SG(hard(a, n)) for every anchor a and negative n (Eq. 9-10), without materialising N x N x D.
 
-    With a~, n~ of unit length, c = |lambda a~ + (1 - lambda) n~| and hard(a, n) = (lambda a~ + (1 - lambda) n~) |n| / c,
-    h_a . hard = |n| / c (lambda h_a . SG(a~) + (1 - lambda) h_a . SG(n~)), where |n| / c is a constant and
+    With a~, n~ of unit length, c = |lambda a~ + (1 - lambda) n~| and hard(a, n) = (lambda a~ + (1 - lambda) n~)
+    |n| / c, h_a . hard = |n| / c (lambda h_a . SG(a~) + (1 - lambda) h_a . SG(n~)), where |n| / c is a constant and
     c^2 = lambda^2 + (1 - lambda)^2 + 2 lambda (1 - lambda) cos(a, n). All of it can be read off the scores.
 
     Args:

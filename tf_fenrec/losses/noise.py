@@ -10,9 +10,7 @@ ASCENT_STEPS = 4
 ASCENT_STEP_SIZE = 1e-3
 
 
-def noise_negatives(
-    view1: tf.Tensor, view2: tf.Tensor, ids: tf.Tensor, portion: int, seed: tf.Tensor
-) -> tf.Tensor:
+def noise_negatives(view1: tf.Tensor, view2: tf.Tensor, ids: tf.Tensor, portion: int, seed: tf.Tensor) -> tf.Tensor:
     """[portion * B, D] Gaussian vectors moved towards harder ones; constant.
 
     Args:

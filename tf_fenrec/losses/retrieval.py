@@ -1,7 +1,8 @@
 """Contrastive scoring through a TFRS retrieval task: the one module that knows TensorFlow Recommenders.
 
-TFRS is written for Keras 2. TensorFlow gives it that (as `tf_keras`) when TF_USE_LEGACY_KERAS is set before `tf.keras`
-is first touched, while `import keras` stays Keras 3; so the import happens here, with a clear error when it is too late.
+TFRS is written for Keras 2. TensorFlow gives it that (as `tf_keras`) when TF_USE_LEGACY_KERAS is set before
+`tf.keras` is first touched, while `import keras` stays Keras 3; so the import happens here, with a clear error when it
+is too late.
 """
 
 from __future__ import annotations

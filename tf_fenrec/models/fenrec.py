@@ -76,9 +76,7 @@ class FENRec(keras.Model):
         self.seed = seed
         self.warming_up = warm_up_epochs > 0
         dim = encoder.item_embeddings.shape[1]
-        self.step = self.add_weight(
-            name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
+        self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
         if fine_weight:
             self.centroids = self.add_weight(
                 name="centroids", shape=(num_clusters, dim), initializer="zeros", trainable=False
@@ -156,9 +154,7 @@ class FENRec(keras.Model):
             coarse = contrastive_loss(view1, view2, items, loss, noise)
             terms.append(("coarse_loss", self.coarse_weight, coarse))
         if self.fine_weight:
-            fine = sum(
-                contrastive_loss(view, *self.nearest_intent(view), loss, noise) for view in (view1, view2)
-            )
+            fine = sum(contrastive_loss(view, *self.nearest_intent(view), loss, noise) for view in (view1, view2))
             terms.append(("fine_loss", self.fine_weight, fine))
         return terms
 
@@ -168,9 +164,7 @@ class FENRec(keras.Model):
         Nearest by squared Euclidean distance to the raw centroids; both are constants.
         """
         centroids = tf.cast(tf.convert_to_tensor(self.centroids), h.dtype)
-        distance = tf.reduce_sum(centroids**2, axis=1) - 2 * tf.matmul(
-            tf.stop_gradient(h), centroids, transpose_b=True
-        )
+        distance = tf.reduce_sum(centroids**2, axis=1) - 2 * tf.matmul(tf.stop_gradient(h), centroids, transpose_b=True)
         cluster = tf.argmin(distance, axis=1, output_type=tf.int32)
         return tf.gather(tf.math.l2_normalize(centroids, axis=1), cluster), cluster
 
@@ -198,11 +192,12 @@ class FENRec(keras.Model):
 
     def make_test_function(self, force: bool = False) -> Any:
         # Chunks of users differ in shape: compiling each would take longer than running it.
-        jit, self.jit_compile = self.jit_compile, False
+        compiled_with = vars(self)["jit_compile"]
+        self.jit_compile = False
         try:
             return super().make_test_function(force)
         finally:
-            self.jit_compile = jit
+            self.jit_compile = compiled_with
 
     # ---- Keras entry points
 
@@ -220,6 +215,13 @@ class FENRec(keras.Model):
                 )
         super().compile(optimizer=optimizer, **kwargs)
 
+    def get_compile_config(self) -> dict[str, Any]:
+        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "jit_compile": self.jit_compile}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def fit(self, x: TrainingBatches, y: None = None, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit` over `TrainingBatches`.
 
@@ -233,9 +235,7 @@ class FENRec(keras.Model):
         """
         if not isinstance(x, TrainingBatches):
             raise InputError(f"`x` must be a TrainingBatches. Received: x of type {type(x).__name__}")
-        self._refuse(
-            {"y": y} | kwargs, ("y", "batch_size", "class_weight", "sample_weight", "validation_split")
-        )
+        self._refuse({"y": y} | kwargs, ("y", "batch_size", "class_weight", "sample_weight", "validation_split"))
         if self.contrasts and len(x.views) != 2:
             raise InputError(f"the contrast needs batches with two views. Received: {len(x.views)}")
         if x.packed and not self.encoder.packed:
@@ -259,20 +259,21 @@ class FENRec(keras.Model):
     def _refuse(given: dict[str, Any], names: Sequence[str]) -> None:
         for name in names:
             if given.get(name):
-                raise InputError(
-                    f"`{name}` can't be honoured: batches bring targets, weights and size themselves"
-                )
+                raise InputError(f"`{name}` can't be honoured: batches bring targets, weights and size themselves")
 
     # ---- epochs
 
     def begin_epoch(self, epoch: int, batches: TrainingBatches) -> None:
-        """What an epoch starts with: the contrast of its phase, and new intent centroids."""
+        """What an epoch starts with: the contrast of its phase, and new intent centroids.
+
+        An epoch that goes on in its middle (`batches.first_step`) keeps the centroids it had.
+        """
         warming_up = epoch < self.warm_up_epochs
         if warming_up != self.warming_up:
             self.warming_up = warming_up
             if self.contrasts:
                 self.make_train_function(force=True)
-        if self.fine_weight:
+        if self.fine_weight and not batches.first_step:
             features = self.represent(batches)
             start = np.asarray(self.centroids) if int(self.clustered) else None
             self.centroids.assign(cluster_centroids(features, self.num_clusters, start, self.seed))
@@ -280,7 +281,10 @@ class FENRec(keras.Model):
 
     def represent(self, batches: TrainingBatches) -> np.ndarray:
         """float32 [E, D], the representations of all training examples in inference mode, in order."""
-        encode = tf.function(lambda inputs: self.encoder(inputs, training=False), reduce_retracing=True)
+        encode = tf.function(
+            lambda inputs: self.encoder(inputs, training=False),
+            input_signature=[batches.as_dataset().element_spec[0]],
+        )
         parts = [np.asarray(encode(inputs), np.float32) for inputs in batches.inputs()]
         return np.concatenate(parts)
 
@@ -310,14 +314,10 @@ class FENRec(keras.Model):
             if not len(history):
                 raise InputError(f"`histories` must not be empty. Received: history {number} without items")
             if not all(1 <= item <= table_rows - 2 for item in history):
-                raise InputError(
-                    f"item ids run from 1 to {table_rows - 2}. Received: history {number} {history}"
-                )
+                raise InputError(f"item ids run from 1 to {table_rows - 2}. Received: history {number} {history}")
         recent = [np.asarray(history, np.int32)[-self.encoder.max_length :] for history in histories]
         lengths = np.array([len(history) for history in recent])
-        inputs = pack(
-            Sequences(np.concatenate(recent), lengths), self.encoder.max_length, self.encoder.packed
-        )
+        inputs = pack(Sequences(np.concatenate(recent), lengths), self.encoder.max_length, self.encoder.packed)
         scores = self(inputs, training=False).numpy()
         scores[:, [0, table_rows - 1]] = -np.inf
         if exclude_seen:

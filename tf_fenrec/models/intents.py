@@ -9,9 +9,7 @@ from threadpoolctl import threadpool_limits
 ITERATIONS = 20
 
 
-def cluster_centroids(
-    features: np.ndarray, num_clusters: int, start: np.ndarray | None, seed: int
-) -> np.ndarray:
+def cluster_centroids(features: np.ndarray, num_clusters: int, start: np.ndarray | None, seed: int) -> np.ndarray:
     """k-means centroids, float32 [K, D].
 
     Args:

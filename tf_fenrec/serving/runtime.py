@@ -76,8 +76,7 @@ class Servable:
             if name not in signature.outputs:
                 known = ",".join(sorted(signature.outputs))
                 raise _invalid(
-                    f"output tensor alias not found in signature: {name} "
-                    f"Outputs expected to be in the set {{{known}}}."
+                    f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{known}}}."
                 )
         values = self._functions[signature_name](*(inputs[name] for name in sorted(inputs)))
         return {name: values[name] for name in wanted}

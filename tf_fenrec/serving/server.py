@@ -187,9 +187,7 @@ class Server:
             self.port = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
             self._models.close()
-            raise InputError(
-                f"`host` and `port` should be an address that is free. Received: {host}:{port}"
-            ) from error
+            raise InputError(f"`host` and `port` should be an address that is free. Received: {host}:{port}") from error
         self._server.start()
 
     def stop(self, grace: float = 5.0) -> None:
@@ -208,13 +206,9 @@ def _to_array(name: str, tensor: Any) -> np.ndarray:
     sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
     elements = math.prod(max(size, 1) for size in sizes)
     if tensor.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or elements > MAX_ELEMENTS:
-        message = (
-            f"input {name} should have a known shape of at most {MAX_ELEMENTS} elements. Received: {sizes}"
-        )
+        message = f"input {name} should have a known shape of at most {MAX_ELEMENTS} elements. Received: {sizes}"
         raise tf.errors.InvalidArgumentError(None, None, message)
     try:
         return tf.make_ndarray(tensor)
     except (KeyError, TypeError, ValueError) as error:
-        raise tf.errors.InvalidArgumentError(
-            None, None, f"input {name}: tensor parsing error: {error}"
-        ) from error
+        raise tf.errors.InvalidArgumentError(None, None, f"input {name}: tensor parsing error: {error}") from error

@@ -1,0 +1,147 @@
+"""The run directory: what a training leaves behind, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tf_fenrec
+from tf_fenrec.config import Config
+from tf_fenrec.data.sequences import SequenceDataset
+from tf_fenrec.data.vocabulary import Vocabulary
+from tf_fenrec.errors import InputError
+from tf_fenrec.files import write_json, write_text
+
+
+class Run:
+    """Paths and small files of one training.
+
+    - `config.json`: dataset (name and hash) and configuration
+    - `vocabulary.json`: raw ids, names and popularity of the items
+    - `metrics.jsonl`: one line of losses and validation metrics an epoch
+    - `checkpoints/`: the whole training state, the two newest
+    - `best.keras`: the model with the best validation NDCG@20 so far
+    - `tensorboard/`: the same metrics for TensorBoard
+    - `result.json`: written last: configuration, seed, commit, metrics, wall time, machine
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        self.config_file = self.directory / "config.json"
+        self.vocabulary_file = self.directory / "vocabulary.json"
+        self.metrics_file = self.directory / "metrics.jsonl"
+        self.checkpoints = self.directory / "checkpoints"
+        self.best_file = self.directory / "best.keras"
+        self.tensorboard = self.directory / "tensorboard"
+        self.result_file = self.directory / "result.json"
+
+    def create(self, config: Config, dataset: SequenceDataset) -> None:
+        """Starts a new run.
+
+        Raises:
+            InputError: when the directory holds a run already.
+        """
+        if self.config_file.exists():
+            raise InputError(
+                "`--run` must be a new directory, or use --resume to go on. "
+                f"Received: {self.directory}, which holds a run"
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        Vocabulary.of(dataset).save(self.vocabulary_file)
+        # Last, as it is what makes the directory a run.
+        write_json(self.config_file, {"dataset": describe(dataset), "config": config.to_dict()})
+
+    def config(self) -> Config:
+        """The configuration the run was started with."""
+        return Config.from_dict(self._settings()["config"])
+
+    def dataset(self) -> dict[str, Any]:
+        """Name, counts and hash of the dataset the run was started with."""
+        return self._settings()["dataset"]
+
+    def check_dataset(self, dataset: SequenceDataset) -> None:
+        """Raises InputError when `dataset` is not the one the run was trained on."""
+        if describe(dataset)["sha256"] != self.dataset()["sha256"]:
+            raise InputError(
+                f"the run was started on other data: {self.config_file} names {self.dataset()['name']}. "
+                f"Received: {dataset.name} with different sequences"
+            )
+
+    def _settings(self) -> dict[str, Any]:
+        try:
+            settings = json.loads(self.config_file.read_text(encoding="utf-8"))
+            settings["dataset"]["sha256"], settings["config"]
+        except FileNotFoundError:
+            raise InputError(f"{self.directory}: not a run directory (no {self.config_file.name})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.config_file}: not a run's configuration: {error!r}") from None
+        return settings
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Writes the metrics of all finished epochs."""
+        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in history))
+
+    def result(self) -> dict[str, Any] | None:
+        """What a finished run ended with, None while it is not finished."""
+        return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
+
+
+def describe(dataset: SequenceDataset) -> dict[str, Any]:
+    """What identifies a dataset: name, counts, and SHA-256 of its sequences."""
+    digest = hashlib.sha256()
+    for array in (dataset.items.astype("<i4"), dataset.offsets.astype("<i8"), np.int64(dataset.num_items)):
+        digest.update(array.tobytes())
+    return {
+        "name": dataset.name,
+        "users": dataset.num_users,
+        "items": dataset.num_items,
+        "interactions": len(dataset.items),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """Which code ran on which machine."""
+    import tensorflow as tf
+
+    return {
+        "version": tf_fenrec.__version__,
+        "commit": _commit(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "accelerators": [device.name for device in tf.config.list_physical_devices("GPU")],
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The checked-out commit of this package, with "-dirty" when files differ; None outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
+            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() if (here / ".git").exists() else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
