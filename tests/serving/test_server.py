@@ -90,11 +90,8 @@ def test_no_histories_need_no_server():
 
 
 def test_ids_of_the_wrong_type_are_refused(client, exported):
-    if exported.vocabulary.item_ids is None:
-        wrong = ["asin-5", 2**63, 1.5, None]
-    else:
-        wrong = [5, b"asin-5", "\ud800", None]
-    for value in wrong:
+    wrong_integers, wrong_strings = ["asin-5", 2**63, 1.5, None], [5, b"asin-5", "\ud800", None]
+    for value in wrong_integers if exported.vocabulary.item_ids is None else wrong_strings:
         with pytest.raises(InputError, match=r"`histories` should hold .* for this model\. Received"):
             client.recommend([[value]], 3)
 

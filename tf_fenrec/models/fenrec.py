@@ -53,6 +53,8 @@ class FENRec(keras.Model):
         [S, V + 2], the score h . e_v of every row of the item table (Eq. 3, before the softmax).
     """
 
+    jit_compile: Any  # a property of keras.Model
+
     def __init__(
         self,
         encoder: keras.layers.Layer,
@@ -192,7 +194,7 @@ class FENRec(keras.Model):
 
     def make_test_function(self, force: bool = False) -> Any:
         # Chunks of users differ in shape: compiling each would take longer than running it.
-        compiled_with = vars(self)["jit_compile"]
+        compiled_with = self.jit_compile
         self.jit_compile = False
         try:
             return super().make_test_function(force)
