@@ -31,9 +31,10 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         int32 [U].
     """
     own = tf.gather(scores, targets, batch_dims=1)[:, None]
-    lower_id = tf.range(tf.shape(scores)[1])[None, :] < targets[:, None]
-    ahead = (scores > own) | ((scores == own) & lower_id)
-    return 1 + tf.math.count_nonzero(ahead, axis=1, dtype=tf.int32)
+    not_lower_id = tf.range(tf.shape(scores)[1])[None, :] >= targets[:, None]
+    not_ahead = (scores < own) | ((scores == own) & not_lower_id)
+    # Counted by what is not ahead, so that a diverged model's NaN puts its targets last, not first.
+    return 1 + tf.math.count_nonzero(~not_ahead, axis=1, dtype=tf.int32)
 
 
 def rank_values(ranks: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -77,7 +77,7 @@ class TrainingBatches:
         parts = [own, *(view(examples, chosen, rng) for view in self.views)]
         together = Sequences(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         ids, weights = examples.soft_labels(chosen, self.gamma, self.label_rule)
-        targets = {"item": examples.target_items[chosen], "label_ids": ids, "label_weights": weights}
+        targets = {"item": examples.target_items[chosen], "label_ids": ids, "label_weights": weights.astype(np.float32)}
         return pack(together, self.max_length, self.packed), targets
 
     def epoch_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:

@@ -67,7 +67,7 @@ class TrainingExamples:
                 repeats items; the weights of a repeated item add up.
 
         Returns:
-            int32 [B, 3] item ids and float32 [B, 3] weights; missing items have id 0 and weight 0.
+            int32 [B, 3] item ids and float64 [B, 3] weights; missing items have id 0 and weight 0.
         """
         first = self._first_occurrence[examples] if rule == "first_occurrence" else self.target[examples]
         window = first[:, None] + np.arange(LABEL_WINDOW)
@@ -75,7 +75,7 @@ class TrainingExamples:
         weights = np.where(exists, float(gamma) ** np.arange(LABEL_WINDOW), 0.0)
         weights /= weights.sum(axis=1, keepdims=True)
         ids = np.where(exists, self.dataset.items[np.where(exists, window, 0)], 0)
-        return ids.astype(np.int32), weights.astype(np.float32)
+        return ids.astype(np.int32), weights
 
     @cached_property
     def _first_occurrence(self) -> np.ndarray:

@@ -69,13 +69,13 @@ class EnduringContrastive:
         positive = tf.linalg.diag_part(in_batch)
         positive *= self._upweight(positive) / self.temperature
         # Masking follows up-weighting: tanh(MASKED) + m is negative and would turn a masked score hugely positive.
-        negatives = [tf.where(shown, self._negative(tf.where(shown, in_batch, 0.0)), MASKED)]
-        negatives[0] = tf.linalg.set_diag(negatives[0], positive)
-        negatives.append(self._negative(noise))
+        logits = tf.where(shown, self._negative(tf.where(shown, in_batch, 0.0)), MASKED)
+        own = tf.eye(rows, dtype=tf.bool)
+        blocks = [tf.where(own, positive[:, None], logits), self._negative(noise)]
         if self.hard_weight:
-            shown = tf.linalg.set_diag(shown, tf.zeros([rows], tf.bool))  # the positive has no enduring twin
-            negatives.append(tf.where(shown, self._hard(hard) + math.log(self.hard_weight), MASKED))
-        return _cross_entropy(positive, tf.concat(negatives, axis=1))
+            # The positive has no enduring twin.
+            blocks.append(tf.where(shown & ~own, self._hard(hard) + math.log(self.hard_weight), MASKED))
+        return _cross_entropy(positive, tf.concat(blocks, axis=1))
 
     def _upweight(self, x: tf.Tensor) -> tf.Tensor:
         """s(x) = tanh(x / tau_2) of the raw dot product."""

@@ -1,8 +1,8 @@
 """Contrastive scoring through a TFRS retrieval task: the one module that knows TensorFlow Recommenders.
 
 TFRS is written for Keras 2. TensorFlow gives it that (as `tf_keras`) when TF_USE_LEGACY_KERAS is set before
-`tf.keras` is first touched, while `import keras` stays Keras 3; so the import happens here, with a clear error when it
-is too late.
+`tf.keras` is first touched, while `import keras` stays Keras 3; so importing this module sets it, and TFRS is imported
+at its first use, with a clear error when it is too late.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from tf_fenrec.losses.contrastive import EnduringContrastive, InfoNCE
 
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
 
 @functools.cache
 def recommenders() -> ModuleType:
@@ -24,14 +26,13 @@ def recommenders() -> ModuleType:
     Raises:
         ImportError: when `tf.keras` is Keras 3 already, saying what to do.
     """
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
         import tensorflow_recommenders
     except ImportError as error:
         raise ImportError(
             "TensorFlow Recommenders needs `tf.keras` to be Keras 2, but something touched `tf.keras` before "
-            "tf_fenrec could say so. Import tf_fenrec first, or set the environment variable TF_USE_LEGACY_KERAS=1 "
-            f"(use `import keras` for Keras 3). Received: {error}"
+            "tf_fenrec.models could say so. Import tf_fenrec.models first, or set the environment variable "
+            f"TF_USE_LEGACY_KERAS=1 (use `import keras` for Keras 3). Received: {error}"
         ) from error
     return tensorflow_recommenders
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -67,7 +67,8 @@ class FENRec(keras.Model):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # The encoder may compute in half precision; scores, centroids and losses are in the type of its variables.
+        super().__init__(**{"dtype": encoder.variable_dtype} | kwargs)
         self.encoder = encoder
         self.contrastive = contrastive
         self.coarse_weight = coarse_weight
@@ -193,11 +194,17 @@ class FENRec(keras.Model):
         return {name: mean.result() for name, mean in self.ranking_means.items()}
 
     def make_test_function(self, force: bool = False) -> Any:
+        return self._without_jit(super().make_test_function, force)
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        return self._without_jit(super().make_predict_function, force)
+
+    def _without_jit(self, make: Callable[[bool], Any], force: bool) -> Any:
         # Chunks of users differ in shape: compiling each would take longer than running it.
         compiled_with = self.jit_compile
         self.jit_compile = False
         try:
-            return super().make_test_function(force)
+            return make(force)
         finally:
             self.jit_compile = compiled_with
 
@@ -215,7 +222,17 @@ class FENRec(keras.Model):
                     f"`{name}` can't be set: FENRec computes its own losses and ranking metrics. "
                     f"Received: {name}={kwargs[name]!r}"
                 )
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(self._scaled(optimizer) if kwargs.get("auto_scale_loss", True) else optimizer, **kwargs)
+
+    def _scaled(self, optimizer: Any) -> keras.optimizers.Optimizer:
+        # In half precision gradients need a loss scale; Keras adds one by the type of the model, not of the encoder.
+        optimizer = keras.optimizers.get(optimizer)
+        scaling = keras.optimizers.LossScaleOptimizer
+        if self.encoder.compute_dtype != "float16" or isinstance(optimizer, scaling):
+            return optimizer
+        scaled = scaling(optimizer, name="loss_scale_optimizer")
+        scaled.build(self.trainable_variables)
+        return scaled
 
     def get_compile_config(self) -> dict[str, Any]:
         return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "jit_compile": self.jit_compile}
@@ -237,7 +254,8 @@ class FENRec(keras.Model):
         """
         if not isinstance(x, TrainingBatches):
             raise InputError(f"`x` must be a TrainingBatches. Received: x of type {type(x).__name__}")
-        self._refuse({"y": y} | kwargs, ("y", "batch_size", "class_weight", "sample_weight", "validation_split"))
+        refused = ("batch_size", "class_weight", "sample_weight", "validation_split", "steps_per_epoch", "shuffle")
+        self._refuse({"y": y} | kwargs, ("y", *refused))
         if self.contrasts and len(x.views) != 2:
             raise InputError(f"the contrast needs batches with two views. Received: {len(x.views)}")
         if x.packed and not self.encoder.packed:
@@ -257,11 +275,17 @@ class FENRec(keras.Model):
         self._refuse({"y": y} | kwargs, ("y", "sample_weight"))
         return super().evaluate(x.as_dataset() if isinstance(x, EvaluationBatches) else x, **kwargs)
 
+    def predict(self, x: EvaluationBatches | Any, **kwargs: Any) -> np.ndarray:
+        """As `keras.Model.predict`, also over `EvaluationBatches`: the scores [U, V + 2], nothing excluded."""
+        return super().predict(x.as_dataset() if isinstance(x, EvaluationBatches) else x, **kwargs)
+
     @staticmethod
     def _refuse(given: dict[str, Any], names: Sequence[str]) -> None:
         for name in names:
-            if given.get(name):
-                raise InputError(f"`{name}` can't be honoured: batches bring targets, weights and size themselves")
+            if given.get(name) is not None:
+                raise InputError(
+                    f"`{name}` can't be honoured: batches bring targets, weights, size and order themselves"
+                )
 
     # ---- epochs
 
@@ -307,8 +331,10 @@ class FENRec(keras.Model):
             left out has score -inf and comes last.
 
         Raises:
-            InputError: for an empty history, an unknown id or k outside 1..V.
+            InputError: for no history, an empty one, an unknown id or k outside 1..V.
         """
+        if not len(histories):
+            raise InputError("`histories` must hold at least one history. Received: none")
         table_rows = self.encoder.item_embeddings.shape[0]
         if not 1 <= k <= table_rows - 2:
             raise InputError(f"`k` must be between 1 and the {table_rows - 2} items. Received: k={k}")
