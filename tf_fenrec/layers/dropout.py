@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("tf_fenrec")
 class StatelessDropout(keras.layers.Layer):
-    """Dropout with a counter-based generator (Philox): fast under XLA, and repeatable from the seed alone.
+    """Dropout with a counter-based generator: fast under XLA, and repeatable from the seed alone.
 
     Args:
         rate: fraction of the inputs set to zero; the others are scaled by 1 / (1 - rate).
@@ -34,10 +34,30 @@ class StatelessDropout(keras.layers.Layer):
             return inputs
         if seed is None:
             seed = tf.cast(self.seed_generator.next(), tf.int32)
-        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=seed, rng_alg="philox")
+        kept = random_bits(tf.shape(inputs), seed) >= tf.constant(round(self.rate * 2**32), tf.uint32)
+        return tf.where(kept, inputs / (1 - self.rate), 0)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"rate": self.rate}
+
+
+def random_bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """uint32 random bits of a shape: an integer hash of each element's number and the seed.
+
+    XLA fuses the dozen integer operations into the loop that uses them, in both passes, so the mask costs no memory
+    traffic; drawing it from TensorFlow's generators took a third of the training step. The hash is Wellons' lowbias32
+    (a bijection of the 32-bit integers whose output bits flip with probability 1/2 for any input bit to within 0.2%).
+    """
+    number = tf.cast(tf.range(tf.reduce_prod(shape)), tf.uint32)
+    low, high = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32))
+    return tf.reshape(_hash(tf.bitwise.bitwise_xor(number, _hash(low + _hash(high + 0x9E3779B9)))), shape)
+
+
+def _hash(x: tf.Tensor) -> tf.Tensor:
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
+        x *= tf.constant(factor, tf.uint32)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(15, tf.uint32)))
 
 
 def split_seed(seed: tf.Tensor | None, count: int) -> list[tf.Tensor | None]:
