@@ -50,6 +50,7 @@ setup(
             "fenrec-evaluate = tf_fenrec.cli.evaluate:main",
             "fenrec-export = tf_fenrec.cli.export:main",
             "fenrec-serve = tf_fenrec.cli.serve:main",
+            "fenrec-demo = tf_fenrec.cli.demo:main",
             "fenrec-query = tf_fenrec.cli.query:main",
         ]
     },

@@ -6,9 +6,35 @@ import errno
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 from tf_fenrec.errors import InputError
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without what it has to say about itself.
+
+    It writes half a dozen lines to stderr before its log level counts. Set TF_CPP_MIN_LOG_LEVEL to see them.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for accelerators, and says what it misses
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
@@ -20,7 +46,6 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
         try:
             return main(argv)
         except InputError as error:

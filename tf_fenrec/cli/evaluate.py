@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tf_fenrec.cli import command
+from tf_fenrec.cli import command, import_tensorflow
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the metrics."""
     args = parser().parse_args(argv)
 
+    import_tensorflow()
     from tf_fenrec.data import load
     from tf_fenrec.evaluation import evaluate, metrics_by_length, paper_row
     from tf_fenrec.evaluation.table import table
@@ -52,3 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows |= metrics_by_length(model, dataset, args.split, args.protocol)
     print(json.dumps(rows, indent=2) if args.json else table(rows))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

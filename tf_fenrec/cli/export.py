@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_fenrec.cli import command
+from tf_fenrec.cli import command, import_tensorflow
 from tf_fenrec.errors import InputError
 
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (args.run / name).is_file():
             raise InputError(f"`--run` should be the directory of a training with {name}. Received: {args.run}")
 
+    import_tensorflow()
     from tf_fenrec.data.vocabulary import Vocabulary
     from tf_fenrec.export import export_model
     from tf_fenrec.models import load_model
@@ -48,3 +50,7 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,3 +54,7 @@ def _text(report: dict[str, Any]) -> str:
     )
     lines.append(f"sequence lengths: {lengths}")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

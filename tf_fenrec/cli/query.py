@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tf_fenrec.cli import command
+from tf_fenrec.cli import command, import_tensorflow
 from tf_fenrec.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to say comes as an error too
 
+    import_tensorflow()
     import grpc
 
     from tf_fenrec.serving import Client
@@ -77,3 +79,7 @@ def _table(answer: Recommendation) -> str:
         line = f"{rank_:>{widths[0]}}  {id_:<{widths[1]}}  {score:>{widths[2]}}"
         lines.append(f"{line}  {name}" if named else line)
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from tf_fenrec.cli import command
+from tf_fenrec.cli import command, import_tensorflow
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to say comes as an error too
 
+    import_tensorflow()
     import tensorflow as tf
 
     from tf_fenrec.serving.server import Server
@@ -46,3 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stopping.wait()
     print("stopped")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

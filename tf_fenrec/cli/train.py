@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import difflib
 import re
+import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_fenrec.cli import command
+from tf_fenrec.cli import command, import_tensorflow
 from tf_fenrec.config import PRESETS, Config
 from tf_fenrec.errors import InputError
 
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.dataset and not (args.resume and args.run):
         raise InputError("`--dataset` is needed: beauty, sports, toys, yelp, demo, or the path of a dataset")
 
+    import_tensorflow()
     from tf_fenrec.data import load
     from tf_fenrec.training import Run, train
 
@@ -140,4 +142,4 @@ def _newest_run(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

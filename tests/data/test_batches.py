@@ -1,0 +1,165 @@
+"""Batches: what is in them, and that they depend on seed, epoch and step alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_data import dataset_of, random_dataset, slow_examples, unpack, user_sequences
+
+from tf_fenrec.data.batches import Batch, EvaluationBatches, Protocol, TrainingBatches
+from tf_fenrec.data.examples import Split
+from tf_fenrec.data.views import DropoutView, SameTargetView
+from tf_fenrec.errors import InputError
+
+DATASET = random_dataset()
+VIEWS = (DropoutView(), SameTargetView("random"))
+
+
+def flat(batches: list[Batch]) -> list[tuple[str, bytes, tuple[int, ...]]]:
+    """Every array of every batch, as bytes: equal exactly when the batches are."""
+    return [
+        (name, np.asarray(array).tobytes(), np.shape(array))
+        for batch in batches
+        for part in batch
+        for name, array in sorted(part.items())
+    ]
+
+
+def training(**changes: Any) -> TrainingBatches:
+    return TrainingBatches(DATASET, **{"batch_size": 32, "views": VIEWS, "max_length": 8, "seed": 7} | changes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(sequences=user_sequences(), batch_size=st.integers(2, 9), packed=st.booleans(), max_length=st.integers(1, 6))
+def test_an_epoch_holds_every_example_once(
+    sequences: list[list[int]], batch_size: int, packed: bool, max_length: int
+) -> None:
+    expected = slow_examples(sequences, max_length)
+    if not expected:
+        return
+    batches = TrainingBatches(dataset_of(sequences), batch_size, (DropoutView(),), 0.5, "position", max_length, packed)
+    seen: Counter[tuple[tuple[int, ...], int]] = Counter()
+    sizes = []
+    for inputs, targets in batches.epoch_batches(3):
+        size = len(targets["item"])
+        sizes.append(size)
+        own, view = unpack(inputs)[:size], unpack(inputs)[size:]
+        assert own == view
+        seen.update((tuple(prefix), item) for prefix, item in zip(own, targets["item"].tolist(), strict=True))
+        assert (targets["label_ids"][:, 0] == targets["item"]).all()
+        np.testing.assert_allclose(targets["label_weights"].sum(axis=1), 1, rtol=1e-6)
+        assert targets["label_weights"].dtype == np.float32
+    assert seen == Counter((tuple(prefix), target) for _, prefix, target in expected)
+    assert len(batches) == len(sizes)
+    assert set(sizes[:-1]) <= {batch_size}
+
+
+def test_packed_and_padded_batches_hold_the_same() -> None:
+    for packed, padded in zip(training().epoch_batches(0), training(packed=False).epoch_batches(0), strict=True):
+        assert unpack(packed[0]) == unpack(padded[0])
+        assert len(padded[0]["items"]) == len(padded[0]["last"])
+        assert flat([({}, packed[1])]) == flat([({}, padded[1])])
+
+
+def test_seed_epoch_and_step_fix_a_batch() -> None:
+    first = flat(list(training().epoch_batches(2)))
+    again = training()
+    list(again.epoch_batches(0))  # what was drawn before has no influence
+    assert flat(list(again.epoch_batches(2))) == first
+    assert flat(list(training().epoch_batches(3))) != first
+    assert flat(list(training(seed=8).epoch_batches(2))) != first
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_starting_at_a_step_is_skipping_to_it(step: int) -> None:
+    everything = list(training().epoch_batches(1))
+    assert len(everything) > 4
+    assert flat(list(training().epoch_batches(1, step))) == flat(everything[step:])
+
+
+def test_random_views_are_drawn_anew_each_epoch() -> None:
+    batches = training(batch_size=10_000, views=(SameTargetView("random"),))
+
+    def pairs(epoch: int) -> set[tuple[tuple[int, ...], ...]]:
+        [(inputs, targets)] = batches.epoch_batches(epoch)
+        sequences = [tuple(sequence) for sequence in unpack(inputs)]
+        size = len(targets["item"])
+        return set(zip(sequences[:size], sequences[size:], strict=True))
+
+    assert pairs(0) != pairs(1)
+
+
+def test_as_dataset_gives_the_epoch_it_is_set_to() -> None:
+    batches = training()
+    dataset = batches.as_dataset()
+    for epoch in (0, 2):
+        batches.epoch = epoch
+        assert flat(list(dataset.as_numpy_iterator())) == flat(list(training().epoch_batches(epoch)))
+    batches.first_step = 2
+    later = batches.as_dataset()
+    assert int(later.cardinality()) == len(batches) - 2
+    assert flat(list(later.as_numpy_iterator())) == flat(list(training().epoch_batches(2, 2)))
+
+
+def test_inputs_are_all_examples_in_order() -> None:
+    chunks = list(training().inputs(chunk=50))
+    prefixes = [prefix for _, prefix, _ in slow_examples([DATASET.sequence(u).tolist() for u in range(40)], 8)]
+    assert [sequence for chunk in chunks for sequence in unpack(chunk)] == prefixes
+    assert {len(chunk["last"]) for chunk in chunks[:-1]} == {50}
+
+
+def test_training_needs_an_example() -> None:
+    with pytest.raises(InputError, match=r"at least 4 items .* longest sequence 3"):
+        TrainingBatches(dataset_of([[1, 2, 3], [3, 2, 1]]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sequences=user_sequences(),
+    which=st.sampled_from(["valid", "test"]),
+    protocol=st.sampled_from(["paper", "strict"]),
+    batch_size=st.integers(1, 4),
+    packed=st.booleans(),
+)
+def test_evaluation_batches_equal_slow_ones(
+    sequences: list[list[int]], which: Split, protocol: Protocol, batch_size: int, packed: bool
+) -> None:
+    dataset = dataset_of(sequences, num_items=8)
+    batches = EvaluationBatches(dataset, which, protocol, 4, packed, batch_size=batch_size)
+    back = 1 if which == "test" else 2
+    user = 0
+    for inputs, targets in batches:
+        rows = unpack(inputs)
+        excluded = {(int(row), int(item)) for row, item in targets["excluded"]}
+        expected = set()
+        for row, sequence in enumerate(sequences[user : user + batch_size]):
+            history, target = sequence[:-back], sequence[-back]
+            assert rows[row] == history[-4:]
+            assert targets["item"][row] == target
+            if protocol == "paper":
+                expected |= {(row, item) for item in history}
+            else:
+                expected |= {(row, item) for item in {*history, 0, 9} - {target}}
+        assert excluded == expected
+        assert targets["excluded_score"] == (0 if protocol == "paper" else -np.inf)
+        user += len(rows)
+    assert user == len(sequences)
+
+
+def test_evaluation_of_chosen_users() -> None:
+    users = np.array([3, 17, 30])
+    [(inputs, targets)] = EvaluationBatches(DATASET, "test", users=users)
+    assert targets["item"].tolist() == [DATASET.sequence(user)[-1] for user in users]
+    assert unpack(inputs) == [DATASET.sequence(user)[:-1].tolist() for user in users]
+
+
+def test_evaluation_as_dataset() -> None:
+    batches = EvaluationBatches(DATASET, "valid", "strict", 8, batch_size=16)
+    dataset = batches.as_dataset()
+    assert int(dataset.cardinality()) == len(batches) == 3
+    assert flat(list(dataset.as_numpy_iterator())) == flat(list(batches))
