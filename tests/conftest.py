@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data-dir", help="where the benchmark files lie (default: FENREC_DATA_DIR)")

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from golden_vectors import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_data import dataset_of, random_dataset, slow_examples, split, user_sequences
 
+from tests.golden_vectors import golden
+from tests.small_data import dataset_of, random_dataset, slow_examples, split, user_sequences
 from tf_fenrec.data.examples import HeldOut, LabelRule, Split, TrainingExamples
 from tf_fenrec.data.packing import take
 from tf_fenrec.data.sequences import SequenceDataset

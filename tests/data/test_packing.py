@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_data import join, split, unpack
 
+from tests.small_data import join, split, unpack
 from tf_fenrec.data.packing import ROWS_MULTIPLE, pack, take
 
 

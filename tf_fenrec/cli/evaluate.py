@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tf_fenrec.evaluation import evaluate, metrics_by_length, paper_row
     from tf_fenrec.evaluation.table import table
     from tf_fenrec.models import load_model
-    from tf_fenrec.training import Run
+    from tf_fenrec.training.run import Run
 
     run = Run(args.run)
     config = run.config()

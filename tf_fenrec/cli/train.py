@@ -14,7 +14,10 @@ from typing import Any
 
 from tf_fenrec.cli import command, import_tensorflow
 from tf_fenrec.config import PRESETS, Config
+from tf_fenrec.data import load
 from tf_fenrec.errors import InputError
+from tf_fenrec.files import write_json
+from tf_fenrec.training.run import Run
 
 EPILOG = """\
 examples:
@@ -75,10 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.dataset and not (args.resume and args.run):
         raise InputError("`--dataset` is needed: beauty, sports, toys, yelp, demo, or the path of a dataset")
 
-    import_tensorflow()
-    from tf_fenrec.data import load
-    from tf_fenrec.training import Run, train
-
     if args.resume:
         run = Run(args.run or _newest_run(args.dataset))
         config = run.config()
@@ -94,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         base = PRESETS[args.preset] if args.preset else PRESETS.get(dataset.name, {})
         config = Config.from_dict(base | given)
         run = Run(args.run or _next_run(dataset.name))
+    import_tensorflow()
+    from tf_fenrec.training.trainer import train
+
     print(
         f"{dataset.name}: {dataset.num_users:,} users, {dataset.num_items:,} items, "
         f"{len(dataset.items):,} interactions -> {run.directory}",
@@ -101,8 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     result = train(config, dataset, run, args.resume, say=lambda line: print(line, flush=True))
     if args.results:
-        from tf_fenrec.files import write_json
-
         write_json(args.results / f"{run.directory.name}.json", result)
     from tf_fenrec.evaluation import baseline_metrics, paper_row
     from tf_fenrec.evaluation.table import table

@@ -64,4 +64,5 @@ def split_seed(seed: tf.Tensor | None, count: int) -> list[tf.Tensor | None]:
     """`count` independent seeds (int32 [2]) from one; all None from None."""
     if seed is None:
         return [None] * count
-    return tf.unstack(tf.random.split(seed, count))
+    # Without the sign bit: XLA and the kernels split negative seeds differently.
+    return tf.unstack(tf.random.split(tf.bitwise.bitwise_and(seed, 0x7FFFFFFF), count))

@@ -256,15 +256,7 @@ class FENRec(keras.Model):
             raise InputError(f"`x` must be a TrainingBatches. Received: x of type {type(x).__name__}")
         refused = ("batch_size", "class_weight", "sample_weight", "validation_split", "steps_per_epoch", "shuffle")
         self._refuse({"y": y} | kwargs, ("y", *refused))
-        if self.contrasts and len(x.views) != 2:
-            raise InputError(f"the contrast needs batches with two views. Received: {len(x.views)}")
-        if x.packed and not self.encoder.packed:
-            raise InputError("this encoder takes one sequence a row: give `TrainingBatches(packed=False)`")
-        if self.fine_weight and len(x.examples) < self.num_clusters:
-            raise InputError(
-                "`num_clusters` must be at most the number of training examples. "
-                f"Received: num_clusters={self.num_clusters}, {len(x.examples)} examples"
-            )
+        self.check_batches(x)
         if isinstance(kwargs.get("validation_data"), EvaluationBatches):
             kwargs["validation_data"] = kwargs["validation_data"].as_dataset()
         callbacks = [_EpochStart(x), *_as_list(kwargs.pop("callbacks", None))]
@@ -278,6 +270,18 @@ class FENRec(keras.Model):
     def predict(self, x: EvaluationBatches | Any, **kwargs: Any) -> np.ndarray:
         """As `keras.Model.predict`, also over `EvaluationBatches`: the scores [U, V + 2], nothing excluded."""
         return super().predict(x.as_dataset() if isinstance(x, EvaluationBatches) else x, **kwargs)
+
+    def check_batches(self, batches: TrainingBatches) -> None:
+        """Raises InputError when the model can't be trained on these batches."""
+        if self.contrasts and len(batches.views) != 2:
+            raise InputError(f"the contrast needs batches with two views. Received: {len(batches.views)}")
+        if batches.packed and not self.encoder.packed:
+            raise InputError("this encoder takes one sequence a row: give `TrainingBatches(packed=False)`")
+        if self.fine_weight and len(batches.examples) < self.num_clusters:
+            raise InputError(
+                "`num_clusters` must be at most the number of training examples. "
+                f"Received: num_clusters={self.num_clusters}, {len(batches.examples)} examples"
+            )
 
     @staticmethod
     def _refuse(given: dict[str, Any], names: Sequence[str]) -> None:

@@ -56,8 +56,6 @@ def train(
         if (result := run.result()) is not None:
             say(f"{run.directory} is finished")
             return result
-    else:
-        run.create(config, dataset)
     if not config.jit:
         # Some kernels add up in the order their threads finish, and a resumed run would differ. (Those XLA makes for
         # CPUs do not, and Keras would not compile with this set.)
@@ -68,6 +66,9 @@ def train(
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, jit_compile=config.jit)
     batches = training_batches(config, dataset)
+    model.check_batches(batches)
+    if not resume:
+        run.create(config, dataset)
     progress, arrays, damaged = checkpoint.load(run.checkpoints)
     for message in damaged:
         say(message)
@@ -153,7 +154,8 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.progress.step = self.batches.first_step + batch + 1
-        if time.monotonic() - self.saved_at > self.checkpoint_seconds:
+        # After the last step the end of the epoch saves; a fit can't go on with an epoch that has no steps left.
+        if self.progress.step < len(self.batches) and time.monotonic() - self.saved_at > self.checkpoint_seconds:
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
