@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.golden_vectors import golden
 from tests.small_data import dataset_of, random_dataset, slow_examples, split, user_sequences
+from tf_fenrec.data import load
 from tf_fenrec.data.examples import HeldOut, LabelRule, Split, TrainingExamples
 from tf_fenrec.data.packing import take
 from tf_fenrec.data.sequences import SequenceDataset
@@ -197,6 +199,28 @@ def test_held_out_inputs_equal_slow_ones(sequences: list[list[int]], max_length:
     ]
     history = take(dataset.items, held_out.history_start, held_out.target)
     assert split(history) == [sequence[:-back] for sequence in sequences]
+
+
+@pytest.mark.parametrize("name", ["beauty", "yelp"])
+def test_benchmark_examples_equal_slow_ones(data_dir: Path, name: str) -> None:
+    dataset = load(name, data_dir, download=False)
+    sequences = [dataset.sequence(user).tolist() for user in range(dataset.num_users)]
+    slow = slow_examples(sequences, 50)
+    examples = TrainingExamples(dataset)
+    assert examples.target_items.tolist() == [target for _, _, target in slow]
+    same_target: dict[int, list[int]] = {}
+    for number, (_, _, target) in enumerate(slow):
+        same_target.setdefault(target, []).append(number)
+    chosen = np.random.default_rng(0).choice(len(slow), 3000, replace=False)
+    prefixes = inputs_of(examples, chosen)
+    ids, weights = examples.soft_labels(chosen, 0.3)
+    for row, number in enumerate(chosen.tolist()):
+        user, prefix, target = slow[number]
+        assert prefixes[row] == prefix
+        expected = slow_label(sequences[user][:-2], sequences[user].index(target), 0.3, "first_occurrence")
+        assert label(ids[row], weights[row]) == pytest.approx(expected, rel=1e-12)
+        others = [other for other in same_target[target] if slow[other][1] != prefix]
+        assert examples.last_partner[number] == (others[-1] if others else number)
 
 
 def test_no_example_of_users_without_training_target() -> None:

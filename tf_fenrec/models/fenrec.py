@@ -234,9 +234,6 @@ class FENRec(keras.Model):
         scaled.build(self.trainable_variables)
         return scaled
 
-    def get_compile_config(self) -> dict[str, Any]:
-        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "jit_compile": self.jit_compile}
-
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
@@ -350,13 +347,12 @@ class FENRec(keras.Model):
         recent = [np.asarray(history, np.int32)[-self.encoder.max_length :] for history in histories]
         lengths = np.array([len(history) for history in recent])
         inputs = pack(Sequences(np.concatenate(recent), lengths), self.encoder.max_length, self.encoder.packed)
-        scores = self(inputs, training=False).numpy()
-        scores[:, [0, table_rows - 1]] = -np.inf
+        scores = self(inputs, training=False).numpy()[:, 1:-1]  # the items
         if exclude_seen:
             for row, history in zip(scores, histories, strict=True):
-                row[np.asarray(history)] = -np.inf
-        ids = np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int32)
-        return ids, np.take_along_axis(scores, ids, axis=1)
+                row[np.asarray(history) - 1] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return best.astype(np.int32) + 1, np.take_along_axis(scores, best, axis=1)
 
     # ---- configuration
 
