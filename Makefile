@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 	$(BIN)/fenrec-demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

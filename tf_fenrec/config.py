@@ -127,7 +127,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gamma": 0.2, "mix": 0.2, "focal_temperature": 10.0, "noise_portion": 2,
         "num_clusters": 256, "coarse_weight": 0.5, "fine_weight": 0.3,
     },
-    "demo": {"num_clusters": 32, "dropout": 0.2, "warm_up_epochs": 4, "epochs": 12, "patience": 12},
+    "demo": {
+        "num_clusters": 32, "coarse_weight": 0.05, "fine_weight": 0.02, "warm_up_epochs": 3,
+        "learning_rate": 3e-3, "epochs": 10, "patience": 10,
+    },
 }  # fmt: skip
 
 

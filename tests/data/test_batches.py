@@ -74,6 +74,12 @@ def test_seed_epoch_and_step_fix_a_batch() -> None:
     assert flat(list(training(seed=8).epoch_batches(2))) != first
 
 
+def test_epochs_and_seeds_shuffle_differently() -> None:
+    drawn = [(7, 0), (7, 1), (8, 0)]
+    orders = {str(flat(list(training(seed=seed, views=()).epoch_batches(epoch)))) for seed, epoch in drawn}
+    assert len(orders) == len(drawn)
+
+
 @pytest.mark.parametrize("step", [0, 1, 3])
 def test_starting_at_a_step_is_skipping_to_it(step: int) -> None:
     everything = list(training().epoch_batches(1))

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tests.checks import MIXED, check_config, check_file, check_mixed_precision
-from tf_fenrec.layers import ItemEmbedding, SASRecEncoder, SelfAttentionBlock, StatelessDropout
+from tf_fenrec.layers import ItemEmbedding, SASRecEncoder, SelfAttentionBlock, StatelessDropout, dropout
 from tf_fenrec.layers.attention import causal_mask
 
 ITEMS = np.array([[0, 0, 4, 2, 7], [1, 2, 3, 4, 5], [0, 0, 0, 0, 9]], np.int32)
@@ -120,6 +120,23 @@ def test_dropout_masks_are_independent() -> None:
     neighbours = [mask[1:] * mask[:-1] for mask in masks] + [mask[:, 1:] * mask[:, :-1] for mask in masks]
     for products in pairs + neighbours:
         assert abs(products.mean()) < 5 / 400
+
+
+def test_every_dropout_of_an_encoder_has_its_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def random_bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        drawn.append((tuple(shape.numpy()), tuple(seed.numpy())))
+        return original(shape, seed)
+
+    original = dropout.random_bits
+    monkeypatch.setattr(dropout, "random_bits", random_bits)
+    SASRecEncoder(9, 8, 5, num_blocks=2, num_heads=4)(ITEMS, training=True, seed=tf.constant([1, 2]))
+    # Embedding, then attention weights, attention output and feed-forward output of each block; the last block goes
+    # on with the last positions only.
+    weights, everywhere, last = (3, 4, 5, 5), (3, 5, 8), (3, 8)
+    assert [shape for shape, _ in drawn] == [everywhere, weights, everywhere, everywhere, weights, last, last]
+    assert len({seed for _, seed in drawn}) == 7
 
 
 def test_without_rate_nothing_is_dropped() -> None:
