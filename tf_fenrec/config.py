@@ -128,7 +128,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_clusters": 256, "coarse_weight": 0.5, "fine_weight": 0.3,
     },
     "demo": {
-        "num_clusters": 32, "coarse_weight": 0.05, "fine_weight": 0.02, "warm_up_epochs": 3,
+        "dropout": 0.2, "num_clusters": 32, "coarse_weight": 0.05, "fine_weight": 0.02, "warm_up_epochs": 3,
         "learning_rate": 3e-3, "epochs": 10, "patience": 10,
     },
 }  # fmt: skip
