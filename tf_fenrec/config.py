@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -103,6 +104,8 @@ def _check(name: str, value: Any, kind: Any, limits: typing.Mapping[str, Any]) -
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise InputError(f"`{name}` must be of type {kind.__name__}. Received: {name}={value!r}")
     least, below = limits["least"], limits["below"]
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"`{name}` must be finite. Received: {name}={value}")
     if least is not None and not value >= least:
         raise InputError(f"`{name}` must be at least {least:g}. Received: {name}={value}")
     if below is not None and not value < below:

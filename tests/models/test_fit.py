@@ -240,6 +240,20 @@ def test_centroids_are_those_of_all_representations() -> None:
         np.testing.assert_allclose(centroids[cluster], features[nearest == cluster].mean(axis=0), atol=1e-3)
 
 
+def test_an_epoch_that_goes_on_keeps_its_centroids() -> None:
+    model, batches = compiled(), training()
+    model.begin_epoch(0, batches)
+    before = np.asarray(model.centroids)
+    assert before.any()
+    model.encoder.item_embeddings.assign(-np.asarray(model.encoder.item_embeddings))
+    batches.first_step = 1
+    model.begin_epoch(0, batches)
+    np.testing.assert_array_equal(model.centroids, before)
+    batches.first_step = 0
+    model.begin_epoch(0, batches)
+    assert (np.asarray(model.centroids) != before).all()
+
+
 def test_another_encoder_trains(tmp_path: Path) -> None:
     model = compiled(GRUEncoder(20, 8))
     history = fit(model, 2, x=training(packed=False), validation_data=validation(packed=False))

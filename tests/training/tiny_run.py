@@ -23,7 +23,7 @@ from tf_fenrec.training.trainer import train
 
 # Seven steps an epoch; the hard negatives come in with the second.
 CONFIG = Config(
-    dim=8, max_length=10, num_blocks=1, num_heads=1, num_clusters=4, noise_portion=1,
+    dim=8, dropout=0.2, max_length=10, num_blocks=1, num_heads=1, num_clusters=4, noise_portion=1,
     warm_up_epochs=1, batch_size=32, epochs=3, patience=3, jit=False,
 )  # fmt: skip
 

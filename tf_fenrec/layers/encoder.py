@@ -45,7 +45,7 @@ class SASRecEncoder(keras.layers.Layer):
         seed: of the initialisation.
 
     Call arguments:
-        inputs: a sequence batch (dict, see `tf_fenrec.data.packing`), or int32 [B, L] right-aligned items.
+        inputs: a sequence batch (dict, see `tf_fenrec.data.packing`), or int [B, T] right-aligned items, of which the last L count.
         training, seed: see `StatelessDropout`.
         all_positions: return every token's vector [R, T, D] instead.
 
@@ -119,7 +119,7 @@ class SASRecEncoder(keras.layers.Layer):
         seed: tf.Tensor | None = None,
         all_positions: bool = False,
     ) -> tf.Tensor:
-        batch = inputs if isinstance(inputs, dict) else padded_batch(tf.cast(inputs, tf.int32))
+        batch = inputs if isinstance(inputs, dict) else padded_batch(tf.cast(inputs, tf.int32)[:, -self.max_length :])
         # Shorter rows than L still end at the last row of the position table.
         positions = batch["positions"] + self.max_length - tf.shape(batch["items"])[1]
         seeds = split_seed(seed, self.num_blocks + 1)
