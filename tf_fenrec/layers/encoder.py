@@ -45,7 +45,8 @@ class SASRecEncoder(keras.layers.Layer):
         seed: of the initialisation.
 
     Call arguments:
-        inputs: a sequence batch (dict, see `tf_fenrec.data.packing`), or int [B, T] right-aligned items, of which the last L count.
+        inputs: a sequence batch (dict, see `tf_fenrec.data.packing`), or int [B, T] right-aligned items, of which the
+            last L count.
         training, seed: see `StatelessDropout`.
         all_positions: return every token's vector [R, T, D] instead.
 
