@@ -44,7 +44,7 @@ def test_presets_are_those_of_the_released_scripts(row: str) -> None:
         ({"max_length": "50"}, r"`max_length` must be of type int\. Received: max_length='50'"),
         ({"dropout": 1.0}, r"`dropout` must be below 1\. Received: dropout=1\.0"),
         ({"dropout": -0.1}, r"`dropout` must be at least 0\. Received: dropout=-0\.1"),
-        ({"dropout": float("nan")}, r"`dropout` must be at least 0\. Received: dropout=nan"),
+        ({"dropout": float("nan")}, r"`dropout` must be finite\. Received: dropout=nan"),
         ({"learning_rate": "fast"}, r"`learning_rate` must be of type float\. Received: learning_rate='fast'"),
         ({"mix": 1.1}, r"`mix` must be between 0 and 1\. Received: mix=1\.1"),
         ({"temperature": 0.0}, r"`temperature` must be at least 1e-06\. Received"),

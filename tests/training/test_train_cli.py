@@ -38,7 +38,10 @@ TINY = [
 
 def tool(name: str, *arguments: str, where: Path = ROOT) -> subprocess.CompletedProcess[str]:
     script = ROOT / "trainers" / f"{name}.py"
-    return subprocess.run([sys.executable, str(script), *arguments], cwd=where, capture_output=True, text=True)
+    quiet = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, str(script), *arguments], cwd=where, env=quiet, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
