@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches
 from tf_fenrec.data.packing import Sequences, pack
 from tf_fenrec.errors import InputError
+from tf_fenrec.layers.dropout import split_seed
 from tf_fenrec.losses import (
     EnduringContrastive,
     InfoNCE,
@@ -78,6 +79,7 @@ class FENRec(keras.Model):
         self.noise_portion = noise_portion
         self.seed = seed
         self.warming_up = warm_up_epochs > 0
+        self.encode_function: Callable[..., tf.Tensor] | None = None
         dim = encoder.item_embeddings.shape[1]
         self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
         if fine_weight:
@@ -119,7 +121,7 @@ class FENRec(keras.Model):
             targets: see `TrainingBatches`.
             seed: int32 [2].
         """
-        dropout_seed, noise_seed = tf.unstack(tf.random.split(seed, 2))
+        dropout_seed, noise_seed = split_seed(seed, 2)
         batch = tf.shape(targets["item"])[0]
         h = self.encoder(inputs, training=True, seed=dropout_seed)  # [3B, D]: three dropout passes in one
         table = tf.cast(tf.convert_to_tensor(self.encoder.item_embeddings), h.dtype)
@@ -308,11 +310,13 @@ class FENRec(keras.Model):
 
     def represent(self, batches: TrainingBatches) -> np.ndarray:
         """float32 [E, D], the representations of all training examples in inference mode, in order."""
-        encode = tf.function(
-            lambda inputs: self.encoder(inputs, training=False),
-            input_signature=[batches.as_dataset().element_spec[0]],
-        )
-        parts = [np.asarray(encode(inputs), np.float32) for inputs in batches.inputs()]
+        if self.encode_function is None:  # kept: compiling it anew in every epoch would take longer than running it
+            self.encode_function = tf.function(
+                lambda inputs: self.encoder(inputs, training=False),
+                input_signature=[batches.as_dataset().element_spec[0]],
+                jit_compile=bool(self.jit_compile),
+            )
+        parts = [np.asarray(self.encode_function(inputs), np.float32) for inputs in batches.inputs()]
         return np.concatenate(parts)
 
     # ---- answers
