@@ -8,11 +8,12 @@ Times alone mean little on a shared machine: every figure stands beside the same
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,13 @@ def main() -> None:
         figures["rows"].append({"name": name, "seconds": seconds, "bound_seconds": bound})
 
     for name, warm_up in (("before", 1), ("after", 0)):
-        for packed in (True, False):
+        for packed in (False, True):
             config = fr.Config.from_dict(base.to_dict() | {"warm_up_epochs": warm_up})
             model = compiled(config, dataset.num_items)
             batches = fr.training_batches(config, dataset)
             batches.packed = packed
             model.begin_epoch(0, batches)
-            seconds, tokens = step_seconds(model, batches, args.steps if packed else max(args.steps // 4, 3))
+            seconds, tokens = step_seconds(model, batches, args.steps)
             flops = step_flops(config, dataset.num_items, tokens, warm_up == 0)
             row(f"step {name} warm-up, {'packed' if packed else 'padded'}", seconds, flops)
     row("input pipeline alone, a step", pipeline_seconds(batches, args.steps))
@@ -75,25 +76,18 @@ def matmul_rate() -> float:
     """Floating-point operations a second of a product of the step's own shape."""
     a, b = tf.random.normal([6800, 64]), tf.random.normal([64, 256])
     product = tf.function(lambda: tf.matmul(a, b))
-    product()
     seconds = min(timed(lambda: product().numpy()) for _ in range(50))
     return 2 * 6800 * 64 * 256 / seconds
 
 
 def step_seconds(model: fr.FENRec, batches: fr.TrainingBatches, steps: int) -> tuple[float, float]:
     """Median time of a compiled step, and mean real tokens of a step."""
-    train = model.make_train_function()
-    times: dict[int, list[float]] = {}
-    tokens = []
-    source = batches.as_dataset().take(steps + 8)
-    for inputs, targets in source:
-        tokens.append(int(tf.math.count_nonzero(inputs["items"])))
-        one = iter(tf.data.Dataset.from_tensors((inputs, targets)))
-        began = time.perf_counter()
-        tf.nest.map_structure(lambda value: np.asarray(value), train(one))
-        # The first step of each number of rows compiles.
-        times.setdefault(inputs["items"].shape[0], []).append(time.perf_counter() - began)
-    return statistics.median(second for group in times.values() for second in group[1:]), float(np.mean(tokens))
+    model.make_train_function()
+    source = iter(batches.as_dataset())
+    # The few steps that compile a new number of rows do not move the median.
+    times = [timed(lambda: tf.nest.map_structure(np.asarray, model.train_function(source))) for _ in range(steps)]
+    tokens = [np.count_nonzero(inputs["items"]) for inputs, _ in itertools.islice(batches.epoch_batches(0), steps)]
+    return statistics.median(times), float(np.mean(tokens))
 
 
 def step_flops(config: fr.Config, num_items: int, tokens: float, hard: bool) -> float:
@@ -111,11 +105,7 @@ def step_flops(config: fr.Config, num_items: int, tokens: float, hard: bool) -> 
 
 def pipeline_seconds(batches: fr.TrainingBatches, steps: int) -> float:
     """Time the pipeline needs for a batch when nothing else runs."""
-    source: Iterator[Any] = batches.epoch_batches(0)
-    next(source)
-    began = time.perf_counter()
-    done = sum(1 for _, _ in zip(range(steps), source, strict=False))
-    return (time.perf_counter() - began) / done
+    return timed(lambda: sum(1 for _ in itertools.islice(batches.epoch_batches(0), steps))) / steps
 
 
 def timed(work: Callable[[], Any]) -> float:
