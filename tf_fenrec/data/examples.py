@@ -28,6 +28,7 @@ class TrainingExamples:
         max_length: L, the longest input.
 
     Attributes:
+        user: int64 [E], number of each example's user.
         target: int64 [E], flat position of each example's target.
         start: int64 [E], flat position of the first item of its input; the input ends just before `target`.
         train_end: int64 [E], flat position just after the last training item v_{n-2} of its user.
