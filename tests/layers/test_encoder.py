@@ -149,12 +149,26 @@ def test_packed_and_padded_gradients_are_equal(encoder: SASRecEncoder) -> None:
         np.testing.assert_allclose(packed, padded, rtol=1e-9, atol=1e-9)
 
 
-def test_later_items_and_other_sequences_have_no_influence(encoder: SASRecEncoder) -> None:
+def test_the_last_block_treats_ends_as_any_token(encoder: SASRecEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when dropout takes weight from some tokens: the bias of the values counts with what is left."""
     batch = pack(join([[1, 2, 3], [4, 5], [6]]), WIDTH)
+    kept = tf.constant(np.random.default_rng(3).uniform(size=WIDTH))
+
+    def drop(weights: tf.Tensor, training: bool, seed: None) -> tf.Tensor:
+        return weights * kept if weights.shape[-1] == WIDTH else weights  # attention weights, not vectors
+
+    for block in encoder.blocks:
+        monkeypatch.setattr(block, "drop", drop)
+    everywhere = encoder(batch, all_positions=True).numpy().reshape(-1, 8)
+    np.testing.assert_allclose(encoder(batch), everywhere[batch["last"]], rtol=1e-11, atol=1e-11)
+
+
+def test_later_items_and_other_sequences_have_no_influence(encoder: SASRecEncoder) -> None:
+    batch = pack(join([[1, 2, 3, 4], [5, 6]]), WIDTH)
     row = batch["items"][0].tolist()
-    assert sorted(row) == [1, 2, 3, 4, 5, 6]  # all three share it
+    assert sorted(row) == [1, 2, 3, 4, 5, 6]  # both share it
     before = encoder(batch, all_positions=True).numpy()[0]
-    for item, reached in ((1, {1, 2, 3}), (2, {2, 3}), (3, {3}), (4, {4, 5}), (5, {5}), (6, {6})):
+    for item, reached in ((1, {1, 2, 3, 4}), (2, {2, 3, 4}), (3, {3, 4}), (4, {4}), (5, {5, 6}), (6, {6})):
         items = batch["items"].copy()
         items[0, row.index(item)] = 12
         after = encoder(batch | {"items": items}, all_positions=True).numpy()[0]

@@ -231,7 +231,7 @@ def sequence_signature(width: int | None = None) -> dict[str, tf.TensorSpec]:
     import tensorflow as tf  # here, so that the data room itself needs no TensorFlow
 
     tokens = {name: tf.TensorSpec([None, width], tf.int32) for name in ("items", "segments", "positions")}
-    return tokens | {"last": tf.TensorSpec([None], tf.int32)}
+    return tokens | {"last": tf.TensorSpec([None], tf.int32), "slots": tf.TensorSpec([None, None], tf.int32)}
 
 
 def _tf_dataset(

@@ -6,6 +6,7 @@ The encoder sees a *sequence batch*, a dict of int32 arrays (R rows of T tokens 
 - `segments` [R, T]: number of the sequence within its row, from 1; 0 where a row is not full
 - `positions` [R, T]: index into the position table; the most recent item of every sequence has T - 1
 - `last` [S]: flat index (row * T + column) of each sequence's most recent item
+- `slots` [R, M]: number (0 to S - 1) of the row's 1st, 2nd, ... sequence; 0 where it has fewer
 
 The plain padded form is the same thing with one right-aligned sequence a row.
 """
@@ -42,21 +43,31 @@ def pack(sequences: Sequences, width: int, packed: bool = True) -> dict[str, np.
     """
     lengths = sequences.lengths
     if packed:
-        row, column = _best_fit(lengths, width)
+        most = most_in_a_row(width)
+        row, column = _best_fit(lengths, width, most)
         number = _number_within(row)
         rows = -(-(int(row.max(initial=-1)) + 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE
     else:
+        most = 1
         row, column, number = np.arange(len(lengths)), width - lengths, np.zeros(len(lengths), np.int64)
         rows = len(lengths)
     begin = row * width + column
     token = _runs(begin, lengths)
+    slots = np.zeros((rows, most), np.int32)
+    slots[row, number] = np.arange(len(lengths))
     batch = {name: np.zeros(rows * width, np.int32) for name in ("items", "segments", "positions")}
     batch["items"][token] = sequences.items
     batch["segments"][token] = np.repeat(number + 1, lengths)
     batch["positions"][token] = _runs(width - lengths, lengths)
     return {name: flat.reshape(rows, width) for name, flat in batch.items()} | {
-        "last": (begin + lengths - 1).astype(np.int32)
+        "last": (begin + lengths - 1).astype(np.int32),
+        "slots": slots,
     }
+
+
+def most_in_a_row(width: int) -> int:
+    """M, the sequences that may share a row of `width` tokens."""
+    return -(-width // 3)
 
 
 def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -65,8 +76,8 @@ def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(start - shift, lengths)
 
 
-def _best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Best-fit decreasing bin packing: row and first column of each sequence.
+def _best_fit(lengths: np.ndarray, width: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Best-fit decreasing bin packing, at most `most` sequences a row: row and first column of each sequence.
 
     Open rows are kept by free space; a bit set tells which free spaces exist, so the tightest fit is one bit scan.
     """
@@ -74,7 +85,8 @@ def _best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     column = np.empty(len(lengths), np.int64)
     order = np.argsort(-lengths, kind="stable")
     open_rows: list[list[int]] = [[] for _ in range(width + 1)]
-    free_bits, rows = 0, 0
+    held: list[int] = []  # sequences in each row
+    free_bits = 0
     chosen_rows, chosen_columns = [], []
     for length in lengths[order].tolist():
         fits = free_bits >> length
@@ -85,12 +97,13 @@ def _best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
             if not stack:
                 free_bits ^= 1 << free
         else:
-            free, chosen = width, rows
-            rows += 1
+            free, chosen = width, len(held)
+            held.append(0)
         chosen_rows.append(chosen)
         chosen_columns.append(width - free)
+        held[chosen] += 1
         left = free - length
-        if left:
+        if left and held[chosen] < most:
             open_rows[left].append(chosen)
             free_bits |= 1 << left
     row[order], column[order] = chosen_rows, chosen_columns

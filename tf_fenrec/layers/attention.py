@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -29,6 +29,30 @@ def causal_mask(segments: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
     return tf.cast(tf.where(same & causal, 0.0, MASKED), dtype)[:, None]
 
 
+class Ends(NamedTuple):
+    """Where the sequences of a batch end: all that is asked of the last block.
+
+    Args:
+        tokens: int32 [S], flat index of each sequence's most recent item.
+        slots: int32 [R, M], number of the row's 1st, 2nd, ... sequence.
+        places: int32 [S], flat index of each sequence among the slots.
+        mask: [R, M, 1, T], 0 where the sequence may see the token, `MASKED` elsewhere.
+    """
+
+    tokens: tf.Tensor
+    slots: tf.Tensor
+    places: tf.Tensor
+    mask: tf.Tensor
+
+
+def sequence_ends(segments: tf.Tensor, last: tf.Tensor, slots: tf.Tensor, dtype: str = "float32") -> Ends:
+    """`Ends` from the arrays of a sequence batch (see `tf_fenrec.data.packing`)."""
+    most, tokens = tf.shape(slots)[1], tf.shape(segments)[1]
+    places = last // tokens * most + tf.gather(tf.reshape(segments, [-1]), last) - 1
+    own = segments[:, None, :] == tf.range(1, most + 1)[:, None]  # all of a sequence is before its last item
+    return Ends(last, slots, places, tf.cast(tf.where(own, 0.0, MASKED), dtype)[:, :, None])
+
+
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """Exact (erf) GELU. tf.nn.gelu rounds its constant to float32, which shows in float64."""
     return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
@@ -49,12 +73,12 @@ class SelfAttentionBlock(keras.layers.Layer):
     Call arguments:
         x: [R, T, D].
         mask: [R, 1, T, T], added to the attention scores.
-        last: int32 [S] flat token indices. When given, everything after the attention is computed for these tokens
-            only and the result is [S, D]: the last block of an encoder needs no other.
+        ends: when given, only the most recent item of each sequence is computed, the result is [S, D], and `mask` is
+            not used: the last block of an encoder needs no other.
         training, seed: see `StatelessDropout`.
 
     Returns:
-        [R, T, D], or [S, D] with `last`.
+        [R, T, D], or [S, D] with `ends`.
     """
 
     def __init__(self, num_heads: int, hidden_dim: int, dropout: float = 0.5, seed: int = 0, **kwargs: Any) -> None:
@@ -101,14 +125,16 @@ class SelfAttentionBlock(keras.layers.Layer):
         self,
         x: tf.Tensor,
         mask: tf.Tensor,
-        last: tf.Tensor | None = None,
+        ends: Ends | None = None,
         training: bool | None = None,
         seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
         seeds = split_seed(seed, 3)
-        context = self._attend(x, mask, training, seeds[0])  # [R, T, D]
-        if last is not None:
-            context, x = take_tokens(context, last), take_tokens(x, last)  # [S, D]
+        if ends is None:
+            context = self._attend(x, mask, training, seeds[0])  # [R, T, D]
+        else:
+            tokens, x = x, _take(x, ends.tokens)  # [S, D]
+            context = self._attend_at_ends(x, tokens, ends, training, seeds[0])  # [S, D]
         update = self.drop(self.output_projection(context), training=training, seed=seeds[1])
         x = self.attention_norm(x + update)
         update = self.contract(gelu(self.expand(x)))
@@ -126,6 +152,36 @@ class SelfAttentionBlock(keras.layers.Layer):
         weights = self.drop(tf.nn.softmax(scores), training=training, seed=seed)  # [R, H, T, T]
         return tf.reshape(tf.einsum("rhqk,rkhd->rqhd", weights, v), [rows, tokens, dim])
 
+    def _attend_at_ends(
+        self, x: tf.Tensor, tokens: tf.Tensor, ends: Ends, training: bool | None, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        """`_attend` for the most recent items x [S, D] alone, without a key or a value of any token.
+
+        With keys K t + b and values V t + c of a token t, a query's score is q . (K t + b) = (K' q) . t + q . b, and
+        the weighted sum of the values is V (sum w t) + c (sum w): K and V meet S vectors instead of R T tokens.
+        """
+        heads, dim = self.num_heads, x.shape[-1]
+        rows, most = tf.shape(ends.slots)[0], tf.shape(ends.slots)[1]
+
+        def by_head(weights: keras.Variable) -> tf.Tensor:
+            weights = tf.cast(tf.convert_to_tensor(weights), x.dtype)
+            return tf.reshape(weights, [*weights.shape[:-1], heads, dim // heads])
+
+        def in_slots(y: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(tf.gather(y, ends.slots), [rows, most * heads, y.shape[-1]])
+
+        q = tf.reshape(self.query(x), [-1, heads, dim // heads]) / math.sqrt(dim // heads)  # [S, H, D / H]
+        inner = in_slots(tf.einsum("shd,ehd->she", q, by_head(self.key.kernel)))  # [R, M H, D]
+        shift = in_slots(tf.einsum("shd,hd->sh", q, by_head(self.key.bias))[..., None])  # [R, M H, 1]
+        scores = tf.matmul(inner, tokens, transpose_b=True) + shift  # [R, M H, T]
+        scores = tf.reshape(scores, [rows, most, heads, -1]) + ends.mask
+        weights = self.drop(tf.nn.softmax(scores), training=training, seed=seed)  # [R, M, H, T]
+        mixed = tf.matmul(tf.reshape(weights, [rows, most * heads, -1]), tokens)  # [R, M H, D]
+        mixed = tf.gather(tf.reshape(mixed, [-1, heads, dim]), ends.places)  # [S, H, D]
+        total = tf.gather(tf.reshape(tf.reduce_sum(weights, axis=-1), [-1, heads]), ends.places)  # [S, H]
+        context = tf.einsum("she,ehd->shd", mixed, by_head(self.value.kernel))
+        return tf.reshape(context + total[..., None] * by_head(self.value.bias), [-1, dim])
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_heads": self.num_heads,
@@ -135,6 +191,6 @@ class SelfAttentionBlock(keras.layers.Layer):
         }
 
 
-def take_tokens(x: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+def _take(x: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     """[S, D], the rows of x [R, T, D] at flat token indices `tokens` [S]."""
     return tf.gather(tf.reshape(x, [-1, x.shape[-1]]), tokens)

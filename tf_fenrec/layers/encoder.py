@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_fenrec.layers.attention import SelfAttentionBlock, causal_mask
+from tf_fenrec.layers.attention import SelfAttentionBlock, causal_mask, sequence_ends
 from tf_fenrec.layers.dropout import split_seed
 from tf_fenrec.layers.embedding import ItemEmbedding
 
@@ -24,6 +24,7 @@ def padded_batch(items: tf.Tensor) -> dict[str, tf.Tensor]:
         "segments": tf.cast(items > 0, tf.int32),
         "positions": tf.broadcast_to(tf.range(width), [rows, width]),
         "last": tf.range(1, rows + 1) * width - 1,
+        "slots": tf.range(rows)[:, None],
     }
 
 
@@ -128,8 +129,10 @@ class SASRecEncoder(keras.layers.Layer):
         mask = causal_mask(batch["segments"], self.compute_dtype)
         for block, block_seed in zip(self.blocks[:-1], seeds[1:-1], strict=True):
             x = block(x, mask, training=training, seed=block_seed)
-        last = None if all_positions else batch["last"]
-        return self.blocks[-1](x, mask, last=last, training=training, seed=seeds[-1])
+        ends = None
+        if not all_positions:
+            ends = sequence_ends(batch["segments"], batch["last"], batch["slots"], self.compute_dtype)
+        return self.blocks[-1](x, mask, ends=ends, training=training, seed=seeds[-1])
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
