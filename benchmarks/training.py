@@ -151,12 +151,12 @@ class Phase:
         return 3 * 2 * (self.encoder_products(tokens, 3 * batch) + scores + contrast)
 
     def encoder_products(self, tokens: float, sequences: int) -> float:
-        """Multiply-adds of the encoder: of the last block only keys, values and attention need all tokens."""
+        """Multiply-adds of the encoder: of the last block only the attention of the ends needs all tokens."""
         d = self.config.dim
-        full = tokens * (4 * d * d + 8 * d * d)  # query, key, value, output; feed-forward
-        last = tokens * 2 * d * d + sequences * (2 * d * d + 8 * d * d)
-        attention = 2 * tokens * (tokens / sequences) * d * self.config.num_blocks
-        return full * (self.config.num_blocks - 1) + last + attention
+        products = 4 * d * d + 8 * d * d  # query, key, value, output; feed-forward
+        full = tokens * products + 2 * tokens * (tokens / sequences) * d
+        last = sequences * products + 2 * tokens * d * self.config.num_heads
+        return full * (self.config.num_blocks - 1) + last
 
     def pipeline(self) -> dict[str, Any]:
         self.model()
