@@ -68,10 +68,12 @@ def contrastive_loss(
     mask = (ids[:, None] != ids[None, :]) | tf.eye(rows, dtype=tf.bool)
     task_loss: Callable[..., tf.Tensor] = loss
     if isinstance(loss, EnduringContrastive):
-        unit = tf.stop_gradient(tf.math.l2_normalize(partners, axis=1))
+        constant = tf.stop_gradient(partners)
+        # The product is the task's own, so XLA computes it once; only its gradient is another.
+        scores = tf.matmul(queries, constant, transpose_b=True)
         task_loss = functools.partial(
             loss,
-            unit_scores=tf.matmul(queries, unit, transpose_b=True),
+            unit_scores=tf.math.divide_no_nan(scores, tf.norm(constant, axis=1)),
             noise_scores=None if noise is None else tf.matmul(queries, tf.stop_gradient(noise), transpose_b=True),
         )
     return retrieval_loss(task_loss, queries, partners, score_mask=mask)
