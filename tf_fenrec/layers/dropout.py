@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_fenrec.randomness import random_bits, split_seed
+
 
 @keras.saving.register_keras_serializable("tf_fenrec")
 class StatelessDropout(keras.layers.Layer):
@@ -41,28 +43,6 @@ class StatelessDropout(keras.layers.Layer):
         return super().get_config() | {"rate": self.rate}
 
 
-def random_bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """uint32 random bits of a shape: an integer hash of each element's number and the seed.
-
-    XLA fuses the dozen integer operations into the loop that uses them, in both passes, so the mask costs no memory
-    traffic; with TensorFlow's Philox dropout the encoder's two passes took more than twice as long. The hash is of the
-    "lowbias32" family (C. Wellons, Prospecting for Hash Functions): a bijection of the 32-bit integers.
-    """
-    number = tf.cast(tf.range(tf.reduce_prod(shape)), tf.uint32)
-    low, high = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32))
-    return tf.reshape(_hash(tf.bitwise.bitwise_xor(number, _hash(low + _hash(high + 0x9E3779B9)))), shape)
-
-
-def _hash(x: tf.Tensor) -> tf.Tensor:
-    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
-        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
-        x *= tf.constant(factor, tf.uint32)
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(15, tf.uint32)))
-
-
-def split_seed(seed: tf.Tensor | None, count: int) -> list[tf.Tensor | None]:
-    """`count` independent seeds (int32 [2]) from one; all None from None."""
-    if seed is None:
-        return [None] * count
-    # Without the sign bit: XLA and the kernels split negative seeds differently.
-    return tf.unstack(tf.random.split(tf.bitwise.bitwise_and(seed, 0x7FFFFFFF), count))
+def split_layer_seed(seed: tf.Tensor | None, count: int) -> list[tf.Tensor | None]:
+    """`split_seed` for a layer, which need not be given a seed: all None from None."""
+    return [None] * count if seed is None else split_seed(seed, count)

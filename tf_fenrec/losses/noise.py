@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_fenrec.losses.contrastive import MASKED
+from tf_fenrec.randomness import random_normal
 
 ASCENT_STEPS = 4
 ASCENT_STEP_SIZE = 1e-3
@@ -20,7 +21,7 @@ def noise_negatives(view1: tf.Tensor, view2: tf.Tensor, ids: tf.Tensor, portion:
         seed: int32 [2].
     """
     shape = [portion * tf.shape(view1)[0], view1.shape[-1]]
-    noise = tf.random.stateless_normal(shape, seed, dtype=view1.dtype, alg="philox")
+    noise = random_normal(shape, seed, view1.dtype)
     return ascend_noise(view1, view2, ids, noise)
 
 

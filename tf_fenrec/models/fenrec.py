@@ -13,7 +13,6 @@ import tensorflow as tf
 from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches, sequence_signature
 from tf_fenrec.data.packing import Sequences, pack
 from tf_fenrec.errors import InputError
-from tf_fenrec.layers.dropout import split_seed
 from tf_fenrec.losses import (
     EnduringContrastive,
     InfoNCE,
@@ -24,6 +23,7 @@ from tf_fenrec.losses import (
 )
 from tf_fenrec.metrics import exclude, rank_values, ranking_metrics, target_ranks
 from tf_fenrec.models.intents import cluster_centroids
+from tf_fenrec.randomness import split_seed
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
