@@ -184,6 +184,13 @@ def test_padding_has_no_influence(encoder: SASRecEncoder) -> None:
     np.testing.assert_array_equal(encoder(noisy), expected)
 
 
+def test_a_row_of_padding_alone_is_like_any_other(encoder: SASRecEncoder) -> None:
+    items = np.array([[0] * WIDTH, [0] * (WIDTH - 1) + [4]], np.int32)
+    np.testing.assert_allclose(
+        encoder(items), encoder(items, all_positions=True).numpy()[:, -1], rtol=1e-11, atol=1e-11
+    )
+
+
 def test_shorter_rows_end_at_the_last_position(encoder: SASRecEncoder) -> None:
     np.testing.assert_allclose(
         encoder(np.array([[0, 5, 8]])), encoder(np.array([[0, 0, 0, 0, 5, 8]])), rtol=1e-11, atol=1e-11

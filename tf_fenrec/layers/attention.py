@@ -48,7 +48,8 @@ class Ends(NamedTuple):
 def sequence_ends(segments: tf.Tensor, last: tf.Tensor, slots: tf.Tensor, dtype: str = "float32") -> Ends:
     """`Ends` from the arrays of a sequence batch (see `tf_fenrec.data.packing`)."""
     most, tokens = tf.shape(slots)[1], tf.shape(segments)[1]
-    places = last // tokens * most + tf.gather(tf.reshape(segments, [-1]), last) - 1
+    number = tf.gather(tf.reshape(segments, [-1]), last)
+    places = last // tokens * most + tf.maximum(number, 1) - 1  # a row of padding alone ends in segment 0
     own = segments[:, None, :] == tf.range(1, most + 1)[:, None]  # all of a sequence is before its last item
     return Ends(last, slots, places, tf.cast(tf.where(own, 0.0, MASKED), dtype)[:, :, None])
 
