@@ -175,7 +175,7 @@ class _Keeper(keras.callbacks.Callback):
         if logs[SELECTION] > _best(progress):
             progress.best = epoch
             with replacing(self.run.best_file) as temporary:
-                self.model.save(temporary, include_optimizer=False)
+                self.model.save(temporary)
         progress.history.append(entry)
         progress.epoch, progress.step = epoch + 1, 0
         self.run.write_metrics(progress.history)
