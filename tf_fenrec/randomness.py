@@ -31,9 +31,9 @@ def random_normal(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float3
     return tf.sqrt(-2 * tf.math.log(uniform(length))) * tf.cos(2 * math.pi * uniform(angle))
 
 
-def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` independent seeds from one."""
-    return tf.unstack(tf.bitcast(random_bits([count, 2], seed), tf.int32))
+def split_seed(seed: tf.Tensor | None, count: int) -> list[tf.Tensor | None]:
+    """`count` independent seeds from one; all None from None."""
+    return [None] * count if seed is None else tf.unstack(tf.bitcast(random_bits([count, 2], seed), tf.int32))
 
 
 def _hash(x: tf.Tensor) -> tf.Tensor:

@@ -66,7 +66,11 @@ def pack(sequences: Sequences, width: int, packed: bool = True) -> dict[str, np.
 
 
 def most_in_a_row(width: int) -> int:
-    """M, the sequences that may share a row of `width` tokens."""
+    """M, the sequences that may share a row of `width` tokens.
+
+    The last block of an encoder computes M ends for every row, used or not; a third of the width binds only where
+    sequences have fewer than three items on average.
+    """
     return -(-width // 3)
 
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_fenrec.layers.dropout import StatelessDropout, split_layer_seed
+from tf_fenrec.layers.dropout import StatelessDropout
 from tf_fenrec.layers.embedding import initializer
+from tf_fenrec.randomness import split_seed
 
 MASKED = -1e4  # added to the score of a hidden key; exp of it is exactly zero beside any visible key
 
@@ -130,7 +131,7 @@ class SelfAttentionBlock(keras.layers.Layer):
         training: bool | None = None,
         seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        seeds = split_layer_seed(seed, 3)
+        seeds = split_seed(seed, 3)
         if ends is None:
             context = self._attend(x, mask, training, seeds[0])  # [R, T, D]
         else:

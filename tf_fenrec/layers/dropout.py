@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_fenrec.randomness import random_bits, split_seed
+from tf_fenrec.randomness import random_bits
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
@@ -41,8 +41,3 @@ class StatelessDropout(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"rate": self.rate}
-
-
-def split_layer_seed(seed: tf.Tensor | None, count: int) -> list[tf.Tensor | None]:
-    """`split_seed` for a layer, which need not be given a seed: all None from None."""
-    return [None] * count if seed is None else split_seed(seed, count)

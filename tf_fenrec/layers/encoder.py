@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from tf_fenrec.layers.attention import SelfAttentionBlock, causal_mask, sequence_ends
-from tf_fenrec.layers.dropout import split_layer_seed
 from tf_fenrec.layers.embedding import ItemEmbedding
+from tf_fenrec.randomness import split_seed
 
 
 def padded_batch(items: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -124,7 +124,7 @@ class SASRecEncoder(keras.layers.Layer):
         batch = inputs if isinstance(inputs, dict) else padded_batch(tf.cast(inputs, tf.int32)[:, -self.max_length :])
         # Shorter rows than L still end at the last row of the position table.
         positions = batch["positions"] + self.max_length - tf.shape(batch["items"])[1]
-        seeds = split_layer_seed(seed, self.num_blocks + 1)
+        seeds = split_seed(seed, self.num_blocks + 1)
         x = self.embedding(batch["items"], positions, training=training, seed=seeds[0])  # [R, T, D]
         mask = causal_mask(batch["segments"], self.compute_dtype)
         for block, block_seed in zip(self.blocks[:-1], seeds[1:-1], strict=True):
