@@ -13,6 +13,7 @@ import pytest
 
 from tests.training import tiny_run
 from tf_fenrec.errors import InputError
+from tf_fenrec.training import trainer
 from tf_fenrec.training.run import Run
 from tf_fenrec.training.trainer import train
 
@@ -113,6 +114,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, whole: tup
 def test_a_finished_run_is_not_trained_again(whole: tuple[Path, dict[str, Any]]) -> None:
     run, result = whole
     assert tiny_run.sit(run, "step:1", kill) == json.loads(json.dumps(result))
+
+
+def test_a_result_names_every_commit_that_trained_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    for commit in ("first", "second", "second"):
+        monkeypatch.setattr(trainer, "provenance", lambda commit=commit: {"commit": commit})
+        with pytest.raises(Killed):
+            tiny_run.sit(run, "step:4", kill)
+    result = tiny_run.sit(run)
+    assert (result["commits"], result["commit"]) == (["first", "second"], "second")
 
 
 def test_a_run_is_not_overwritten(whole: tuple[Path, dict[str, Any]]) -> None:

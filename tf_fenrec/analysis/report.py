@@ -214,7 +214,8 @@ def _facts(result: Result) -> list[str]:
         _number(content["test"]["paper"]["ndcg@20"]),
         duration(content["seconds"]),
         _machine(result),
-        (content["commit"] or "unknown")[:10],
+        # A run whose code was changed between its sittings names every commit that trained it.
+        ", ".join((commit or "unknown")[:10] for commit in content.get("commits") or [content["commit"]]),
     ]
 
 

@@ -27,6 +27,7 @@ class Progress:
         history: metrics of the finished epochs, with `epoch` (from 0) and `seconds`.
         best: number of the epoch with the best validation NDCG@20, -1 before the first.
         seconds: wall time spent in all sittings.
+        commits: of the code that trained, in order; more than one when it was changed between sittings.
     """
 
     epoch: int = 0
@@ -34,6 +35,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
+    commits: list[str | None] = field(default_factory=list)
 
 
 def save(directory: Path, progress: Progress, arrays: dict[str, np.ndarray]) -> None:

@@ -78,6 +78,8 @@ def train(
     if arrays:
         _restore(model, arrays, run.checkpoints)
         say(f"going on at epoch {progress.epoch + 1}, step {progress.step + 1} of {len(batches)}")
+    if (commit := provenance()["commit"]) not in progress.commits:
+        progress.commits.append(commit)
     run.write_metrics(progress.history)
     keeper = _Keeper(run, model, batches, progress, arrays, config, checkpoint_seconds)
     all_callbacks = [
@@ -113,6 +115,7 @@ def _finish(run: Run, config: Config, dataset: SequenceDataset, progress: Progre
         "valid": {"paper": _metrics(progress.history[progress.best], "val_")},
         "test": {protocol: evaluate(best, dataset, "test", protocol) for protocol in ("paper", "strict")},
         "seconds": round(progress.seconds, 1),
+        "commits": progress.commits,
         **provenance(),
     }
     write_json(run.result_file, result)
