@@ -94,7 +94,8 @@ class TrainingExamples:
 
         The example itself where there is none.
         """
-        order, group_begin, group_end = self._target_groups
+        order, begin, end = self._target_groups
+        group_begin, group_end = begin[self.target_items], end[self.target_items]
         last = order[group_end - 1]
         same_as_last = self._same_input(np.arange(len(self)), last)
         # Those equal to the last example of their group take the last example that differs from it.
@@ -107,22 +108,18 @@ class TrainingExamples:
     def random_partners(self, examples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """int64 [B], a uniformly drawn other example with the same target; the example itself if there is none."""
         order, group_begin, group_end = self._target_groups
-        begin, count = group_begin[examples], (group_end - group_begin)[examples]
+        item = self.target_items[examples]
+        begin, count = group_begin[item], (group_end - group_begin)[item]
         draw = (rng.random(len(examples)) * np.maximum(count - 1, 1)).astype(np.int64)
         draw += (draw >= self._number_in_group[examples] - begin) & (count > 1)  # skip the example itself
         return order[begin + draw]
 
     @cached_property
     def _target_groups(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Examples sorted by target item (stable), and for each example where its group begins and ends there."""
-        items = self.target_items
-        order = np.argsort(items, kind="stable")
-        ordered = items[order]
-        return (
-            order,
-            np.searchsorted(ordered, items, side="left"),
-            np.searchsorted(ordered, items, side="right"),
-        )
+        """Examples sorted by target item (stable), and for each item [V + 2] where its group begins and ends there."""
+        counts = np.bincount(self.target_items, minlength=self.dataset.num_items + 2)
+        end = np.cumsum(counts)
+        return np.argsort(self.target_items, kind="stable"), end - counts, end
 
     @cached_property
     def _number_in_group(self) -> np.ndarray:
@@ -133,14 +130,15 @@ class TrainingExamples:
 
     def _same_input(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """bool [E], whether the inputs of examples a and b hold the same items."""
-        items = self.dataset.items
-        lengths = self.target - self.start
+        items, target = self.dataset.items, self.target
+        lengths = target - self.start
         same = lengths[a] == lengths[b]
+        alike = np.flatnonzero(same)  # so far, looking back from the targets
         for back in range(1, self.max_length + 1):
-            check = np.flatnonzero(same & (lengths[a] >= back))
-            if not len(check):
-                break
-            same[check] = items[self.target[a[check]] - back] == items[self.target[b[check]] - back]
+            alike = alike[lengths[a[alike]] >= back]
+            equal = items[target[a[alike]] - back] == items[target[b[alike]] - back]
+            same[alike[~equal]] = False
+            alike = alike[equal]
         return same
 
 
