@@ -129,11 +129,13 @@ def test_the_summary_counts_everything_once() -> None:
 
 def test_similarity_of_a_run(folder: Path) -> None:
     numbers = analyse(folder, "similarity", "--run", str(folder / "full"), "--epochs", "1", "3", "25")
-    assert numbers["chosen"] == [1, 3]
-    assert [line["epoch"] for line in numbers["epochs"]] == [1, 2, 3]
+    curves = numbers["curves"]
+    assert curves["epoch"] == [1, 2, 3]
     # Mixing the anchor in makes a negative more like it, in the mean over a batch.
-    for line in numbers["epochs"]:
-        assert line["enduring"]["mean"] > line["original"]["mean"]
+    assert np.all(np.subtract(curves["enduring"]["mean"], curves["original"]["mean"]) > 0)
+    assert np.all(np.diff([curves["positive"]["percentiles"][key] for key in ("5", "50", "95")], axis=0) >= 0)
+    assert [line["epoch"] for line in numbers["histograms"]] == [1, 3]
+    for line in numbers["histograms"]:
         rows = 2 * tiny_run.CONFIG.batch_size
         assert sum(line["positive"]["counts"]) == rows
         assert sum(line["original"]["counts"]) == sum(line["enduring"]["counts"]) <= rows * (rows - 2)

@@ -30,26 +30,24 @@ def save(figure: Figure, path: Path) -> None:
 
 def similarity_figure(numbers: dict[str, Any]) -> Figure:
     """Distributions at some epochs above, means and the middle 90% over all epochs below (Fig. 2)."""
-    lines, chosen = numbers["epochs"], numbers["chosen"]
-    figure = Figure(figsize=(3.6 * max(2, len(chosen)), 7), layout="constrained")
+    curves, histograms = numbers["curves"], numbers["histograms"]
+    figure = Figure(figsize=(3.6 * max(2, len(histograms)), 7), layout="constrained")
     halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    axes = halves[0].subplots(1, len(chosen), squeeze=False, sharey=True)[0]
-    for panel, epoch in zip(axes, chosen, strict=True):
-        line = next(line for line in lines if line["epoch"] == epoch)
+    axes = halves[0].subplots(1, len(histograms), squeeze=False, sharey=True)[0]
+    for panel, line in zip(axes, histograms, strict=True):
         for color, kind in zip(COLORS, KINDS, strict=False):
             counts = line[kind]["counts"]
             width = line["edges"][1] - line["edges"][0]
             density = [count / sum(counts) / width for count in counts]
             panel.stairs(density, line["edges"], color=color, fill=True, alpha=0.35, label=NAMES[kind])
-        panel.set(title=f"epoch {epoch}", xlabel="inner product with the anchor")
+        panel.set(title=f"epoch {line['epoch']}", xlabel="inner product with the anchor")
     axes[0].set_ylabel("density")
     _legend(halves[0], axes[0], len(KINDS))
     whole = halves[1].subplots()
-    epochs = [line["epoch"] for line in lines]
     for color, kind in zip(COLORS, KINDS, strict=False):
-        whole.plot(epochs, [line[kind]["mean"] for line in lines], color=color, label=NAMES[kind])
-        low, high = ([line[kind]["percentiles"][number] for line in lines] for number in (0, len(PERCENTILES) - 1))
-        whole.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
+        whole.plot(curves["epoch"], curves[kind]["mean"], color=color, label=NAMES[kind])
+        low, high = (curves[kind]["percentiles"][str(percent)] for percent in (PERCENTILES[0], PERCENTILES[-1]))
+        whole.fill_between(curves["epoch"], low, high, color=color, alpha=0.15, linewidth=0)
     if numbers["warm_up_epochs"]:
         whole.axvline(numbers["warm_up_epochs"] + 0.5, color="grey", linestyle="--", label="end of the warm-up")
     whole.set(xlabel="epoch", ylabel="inner product with the anchor\n(mean, 5% to 95%)")

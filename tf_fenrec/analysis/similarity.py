@@ -107,3 +107,17 @@ def read_similarity(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def curves(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was measured as columns over the epochs, without the histograms: `mean` and `percentiles` of each kind."""
+    columns: dict[str, Any] = {"epoch": [line["epoch"] for line in lines]}
+    for kind in KINDS:
+        columns[kind] = {
+            "mean": [line[kind]["mean"] for line in lines],
+            "percentiles": {
+                str(percent): [line[kind]["percentiles"][number] for line in lines]
+                for number, percent in enumerate(PERCENTILES)
+            },
+        }
+    return columns

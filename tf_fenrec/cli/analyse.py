@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _similarity(args: argparse.Namespace) -> dict[str, Any]:
-    from tf_fenrec.analysis.similarity import FILE, read_similarity
+    from tf_fenrec.analysis.similarity import FILE, curves, read_similarity
     from tf_fenrec.training.run import Run
 
     run = Run(args.run)
@@ -107,8 +107,8 @@ def _similarity(args: argparse.Namespace) -> dict[str, Any]:
         "contrast sees them (with dropout; rows with the same target are no negatives), and with the enduring "
         "negatives made of the same pairs, which are trained on only after the warm-up.",
         "warm_up_epochs": config.warm_up_epochs,
-        "chosen": chosen,
-        "epochs": lines,
+        "curves": curves(lines),
+        "histograms": [line for line in lines if line["epoch"] in chosen],
     }
 
 
