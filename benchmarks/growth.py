@@ -1,6 +1,6 @@
 """How time and memory grow with the catalogue, the batch, the length and the users, each with its fitted slope.
 
-    python benchmarks/growth.py [--only catalogue batch length users] [--json FILE]
+    python benchmarks/growth.py [--only CURVE ...] [--json FILE]
 
 A slope is that of log(time) over log(size): 1 is linear, 2 quadratic. Every point runs in a process of its own.
 """

@@ -1,5 +1,8 @@
 """The one error a user's input can cause."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: an argument, a file, a line of a file.
@@ -7,3 +10,9 @@ class InputError(ValueError):
     The message names the argument (or the file and line), the rule, and what was received; the
     command-line tools print it without a traceback and exit with status 2.
     """
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raises InputError when the argument `name` is none of the allowed words."""
+    if value not in allowed:
+        raise InputError(f"`{name}` should be one of {', '.join(allowed)}. Received: {value!r}")

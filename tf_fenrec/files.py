@@ -44,7 +44,7 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} already exists")
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
     try:
@@ -59,7 +59,7 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         error.filename = error.filename or str(path)
         if error.errno == errno.ENOTEMPTY:  # somebody else was first
-            raise FileExistsError(f"{path} already exists") from error
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

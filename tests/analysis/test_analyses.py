@@ -158,6 +158,15 @@ def test_measuring_leaves_the_model_alone_and_repeats_after_a_break(folder: Path
     assert read_similarity(tmp_path / FILE) == lines[:2]
 
 
+def test_a_batch_of_one_target_measures_nothing(tmp_path: Path) -> None:
+    data = dataset_of([[1, 2, 3, 4], [3, 2, 1, 4]])  # two examples, and 2 is the target of both
+    config = dataclasses.replace(tiny_run.CONFIG, batch_size=2, fine_weight=0.0)
+    log = SimilarityLog(config, data, Run(tmp_path))
+    log.set_model(build_model(config, data.num_items))
+    log.on_epoch_end(0)
+    assert read_similarity(tmp_path / FILE) == []
+
+
 def test_an_unmeasured_run_is_refused(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["similarity", "--run", str(folder / "soft"), "--out", str(folder)]) == 2
     assert f"has no {FILE}" in capsys.readouterr().err

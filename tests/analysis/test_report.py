@@ -97,6 +97,19 @@ def test_another_dataset_with_its_preset_is_no_reproduction(folder: Path) -> Non
     assert rows(section(report(folder)[0], "## Other runs"))[1][:3] == ["shop", "demo", "nothing"]
 
 
+def test_a_half_written_result_is_passed_over(folder: Path) -> None:
+    write(folder / "results", "full", result("toys", 0.08))
+    before = report(folder)
+    (folder / "results" / ".tmp-123-new.json").write_text('{"dataset"')
+    assert report(folder) == before
+
+
+def test_every_commit_is_shown_and_whether_it_was_changed(folder: Path) -> None:
+    commits = ["0123456789abcdef", "fedcba9876543210-dirty"]
+    write(folder / "results", "full", result("toys", 0.08) | {"commits": commits})
+    assert "0123456789, fedcba9876-dirty" in section(report(folder)[0], "## Runs")
+
+
 def test_the_order_of_the_ablations(folder: Path) -> None:
     write(folder / "results", "full", result("toys", 0.08))
     write(folder / "results", "hard", result("toys", 0.07, gamma=0.0))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,11 @@ def test_runs_that_are_not_finished_are_listed_at_the_end(
         (["--table", "1", "--jobs", "0"], "`--jobs` must be at least 1. Received: 0"),
         (["--table", "1", "--datasets", "demo", "--set", "dim"], "`--set` takes NAME=VALUE. Received: dim"),
         (["--table", "1", "--datasets", "demo", "--set", "gama=1"], "Nearest: gamma"),
+        (
+            ["--table", "1", "--datasets", "demo", "--set", "seed=5"],
+            "`--set` can't change what --seeds sets. Received: seed=5",
+        ),
+        (["--sweep", "gamma", "--datasets", "demo", "--set", "gamma=1"], "`--set` can't change what --sweep sets"),
         (["--table", "1", "--datasets", "spots"], "sports"),
     ],
 )
@@ -189,6 +195,21 @@ def test_mistakes_are_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_every_set_counts_and_rows_keep_what_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found: list[Standing] = []
+
+    def look(standings: list[Standing], *arguments: Any, **named: Any) -> Outcome:
+        found.extend(standings)
+        return Outcome(failed={}, elsewhere=[])
+
+    monkeypatch.setattr("tf_fenrec.cli.reproduce.train_all", look)
+    given = ["--table", "3", "--datasets", "demo", "--set", "gamma=0.5", "--set", "epochs=12", "dropout=0.3"]
+    assert main([*given, "--runs", str(tmp_path), "--results", str(tmp_path)]) == 0
+    configs = [standing.planned.config for standing in found]
+    assert {(config.epochs, config.dropout) for config in configs} == {(12, 0.3)}
+    assert [config.gamma for config in configs] == [0.5, 0.0, 0.5, 0.0]
 
 
 # ---- remaining time

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tf_fenrec.data import DATASETS, catalog, load
+from tf_fenrec.data import DATASETS, catalog, load, read_sequences
 from tf_fenrec.errors import InputError
 
 CONTENT = b"".join(b"%d 1 2 3 4\n" % user for user in range(1, 40_000))
@@ -139,6 +139,8 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "beauty").write_text("1 1 2 3\n")
     monkeypatch.chdir(tmp_path)
     assert load("./beauty").num_users == 1
+    # The name a run keeps is the file's too when it is loaded again, and no benchmark's.
+    assert load("./beauty").name == read_sequences("beauty").name == "./beauty"
     assert load(tmp_path / "beauty").name == str(tmp_path / "beauty")
     assert load("DEMO").name == "demo"
 

@@ -6,10 +6,16 @@ import numpy as np
 
 from tf_fenrec.data import SequenceDataset
 from tf_fenrec.evaluation.baselines import markov_scores, popularity_scores
+from tf_fenrec.evaluation.table import table
 
 # Training parts: 1 2 1 2, then 3 4, then 2. The two last items of each user must not count.
 ITEMS = [1, 2, 1, 2, 4, 4, 3, 4, 1, 1, 2, 3, 3]
 DATASET = SequenceDataset("three", np.array(ITEMS, np.int32), np.array([0, 6, 10, 13]), num_items=5)
+
+
+def test_a_table_has_every_column() -> None:
+    lines = table({"all": {"hr@20": 0.5}, "n <= 5": {"hr@20": 0.25, "users": 7}}).splitlines()
+    assert [line.split() for line in lines] == [["hr@20", "users"], ["all", "0.5000"], ["n", "<=", "5", "0.2500", "7"]]
 
 
 def test_popularity_counts_the_training_parts() -> None:

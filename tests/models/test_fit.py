@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from tests.models import tiny_models
 from tests.models.tiny_models import DATASET, GRUEncoder, training, validation, weights
-from tests.small_data import unpack
+from tests.small_data import random_dataset, unpack
+from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches
 from tf_fenrec.errors import InputError
 from tf_fenrec.losses import InfoNCE
 from tf_fenrec.models import FENRec
@@ -272,8 +273,25 @@ def test_another_encoder_trains(tmp_path: Path) -> None:
     assert set(history) == LOSSES | {f"val_{name}" for name in METRICS}
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["recommendation_loss"][3] < history["recommendation_loss"][0]
-    with pytest.raises(InputError, match=r"TrainingBatches\(packed=False\)"):
+    with pytest.raises(InputError, match="`packed` should be False"):
         fit(model)
+
+
+def test_batches_that_the_tables_cannot_hold_are_refused() -> None:
+    model = compiled()
+    data = random_dataset(num_items=21)
+    for batches, message in (
+        (EvaluationBatches(data, "valid", max_length=8), "20 items. Received: 21"),
+        (EvaluationBatches(DATASET, "valid", max_length=50), "at most the encoder's, 8. Received: 50"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.evaluate(batches)
+        with pytest.raises(InputError, match=message):
+            model.predict(batches)
+        with pytest.raises(InputError, match=message):
+            model.fit(training(), validation_data=batches)
+    with pytest.raises(InputError, match="20 items"):
+        model.fit(TrainingBatches(data, views=training().views, max_length=8))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tf_fenrec.data.vocabulary import Vocabulary
 from tf_fenrec.errors import InputError
 from tf_fenrec.export import export_model, saved_model
+from tf_fenrec.export.recommender import LARGEST, Recommender
+from tf_fenrec.export.search import ExactSearch
 from tf_fenrec.layers import SASRecEncoder
 from tf_fenrec.serving.versions import model_directories
 
@@ -235,6 +237,13 @@ def test_more_rows_than_fit_in_memory_are_refused(served, exported):
     assert len(served.run("embed", {"history": wide[:rows]})["vectors"]) == rows
 
 
+def test_long_histories_mean_fewer_rows():
+    # The attention of a row has num_heads L^2 numbers, beyond L = 2 D more than anything else.
+    encoder = SASRecEncoder(num_items=5, dim=4, max_length=1024, num_blocks=1, num_heads=2)
+    rows = Recommender(encoder, ExactSearch(encoder.item_embeddings, 5), SMALL, Path()).max_rows
+    assert rows * 2 * 1024**2 <= LARGEST < (rows + 1) * 2 * 1024**2
+
+
 def test_hostile_ids_are_unknown(served, exported):
     hostile = ["x" * 10**6, "\ud800".encode("utf-8", "surrogatepass"), b"\xff\xfe", "a\nb", "0 ", "\0", "nan", "-inf"]
     if exported.vocabulary.item_ids is None:
@@ -400,6 +409,8 @@ import os, signal, sys
 from fake_model import fake_model
 from tf_fenrec.data.vocabulary import Vocabulary
 from tf_fenrec.export import export_model, saved_model
+from tf_fenrec.export.recommender import LARGEST, Recommender
+from tf_fenrec.export.search import ExactSearch
 saved_model._write_warmup = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 export_model(fake_model(5), Vocabulary(5, None, None, (1, 2, 3, 4, 5)), sys.argv[1], "m")
 """

@@ -204,6 +204,11 @@ def test_the_command(fake, capsys):
     assert json.loads(capsys.readouterr().out)["errors"] == {"INTERNAL": 1}
 
 
+def test_saturate_takes_no_number_of_requests(fake, capsys):
+    assert main(["--server", fake.address, "--model", "shop", "--saturate", "--requests", "5"]) == 2
+    assert "`--requests` can't be given with --saturate. Received: 5" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

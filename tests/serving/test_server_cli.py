@@ -98,8 +98,8 @@ def test_config_files_and_what_changes_while_it_serves(tmp_path):
         (["--model_config_file", "JUNK"], "`--model_config_file` should hold a ModelServerConfig as text"),
         (["--models", "MODELS", "--monitoring_config_file", "JUNK"], "should be given with `--rest_api_port`"),
         (["--models", "NONE"], "No such file or directory"),
-        (["--models", "MODELS", "--port", "70000"], "`port` should be from 0 to 65535"),
-        (["--models", "MODELS", "--max-seconds", "0"], "`seconds` should be positive"),
+        (["--models", "MODELS", "--port", "70000"], "`--port` should be from 0 to 65535. Received: 70000"),
+        (["--models", "MODELS", "--max-seconds", "0"], "`--max-seconds` should be positive. Received: 0.0"),
         (
             ["--models", "MODELS", "--model_config_file_poll_wait_seconds", "-1"],
             "`--model_config_file_poll_wait_seconds` should be 0 or more",

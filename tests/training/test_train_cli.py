@@ -100,6 +100,8 @@ def test_evaluate_gives_the_numbers_of_the_run(trained: tuple[Path, str]) -> Non
         (["--dataset", "spots"], "sports"),
         (["--dataset", "log.txt", "--run", "runs/log-1", *TINY], "`--run` must be a new directory"),
         (["--run", "runs/log-1", "--resume", "--gamma", "0.9"], "`--gamma` can't change on --resume"),
+        (["--run", "runs/log-1", "--resume", "--preset", "toys"], "`--preset` can't be given with --resume"),
+        (["--dataset", "Demo", "--resume"], "`--resume` found no run of demo in runs/"),
         (["--run", "nowhere", "--resume"], "nowhere: not a run directory"),
         ([], "`--dataset` is needed"),
     ],

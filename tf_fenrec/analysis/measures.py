@@ -261,7 +261,7 @@ def user_groups(dataset: SequenceDataset) -> dict[str, dict[str, np.ndarray]]:
     - `target novelty`: see `target_novelty`.
     """
     targets = dataset.items[HeldOut(dataset, "test").target]
-    popularity = np.bincount(dataset.items[_training_positions(dataset)], minlength=dataset.num_items + 2)
+    popularity = np.bincount(dataset.items[np.flatnonzero(dataset.in_training())], minlength=dataset.num_items + 2)
     novelty = target_novelty(dataset)
     return {
         "sequence length": _by_edges(dataset.lengths, LENGTH_EDGES),
@@ -291,7 +291,7 @@ def target_novelty(dataset: SequenceDataset) -> np.ndarray:
     in_history[held_out.target] = False
     repeated = np.isin(users * rows + targets, (owner * rows + dataset.items)[in_history])
 
-    trained = _training_positions(dataset)
+    trained = np.flatnonzero(dataset.in_training())
     follows = [_pairs(dataset, owner, trained, distance) for distance in range(1, SOON + 1)]
     after = [np.isin(last * rows + targets, codes) for codes in follows]
 
@@ -301,14 +301,6 @@ def target_novelty(dataset: SequenceDataset) -> np.ndarray:
     novelty[after[0]] = NOVELTIES.index("next")
     novelty[repeated] = NOVELTIES.index("repeated")
     return novelty
-
-
-def _training_positions(dataset: SequenceDataset) -> np.ndarray:
-    """Flat positions of v_1..v_{n-2} of all users."""
-    inside = np.ones(len(dataset.items), bool)
-    inside[dataset.offsets[1:] - 1] = False
-    inside[dataset.offsets[1:] - 2] = False
-    return np.flatnonzero(inside)
 
 
 def _pairs(dataset: SequenceDataset, owner: np.ndarray, trained: np.ndarray, distance: int) -> np.ndarray:

@@ -43,7 +43,8 @@ def table_plan(
         table: 1 or 3.
         datasets: names or paths.
         seeds: one run of each row for each.
-        changes: hyper-parameters changed in all of them; the runs are then no reproductions.
+        changes: hyper-parameters changed in all of them, except where a row sets them itself; the runs are then no
+            reproductions.
     """
     return _plan(datasets, seeds, {row: VARIANTS[row] for row in TABLES[table]}, changes or {})
 
@@ -65,7 +66,7 @@ def _plan(
 ) -> list[PlannedRun]:
     suffix = " changed" if changes else ""  # `standings` numbers the names that are taken
     return [
-        PlannedRun(dataset, label + suffix, configuration(dataset, row | changes | {"seed": seed}))
+        PlannedRun(dataset, label + suffix, configuration(dataset, changes | row | {"seed": seed}))
         for seed in seeds
         for dataset in datasets
         for label, row in rows.items()
@@ -123,7 +124,9 @@ def standings(plan: Sequence[PlannedRun], hashes: Hashes, runs: Path, results: P
             begun[key] = run
     ended = {(result.config, result.sha256): result for result in read_results(results).values()}
     found = []
-    taken = {file.parent.name for file in runs.glob("*/config.json")} | {file.stem for file in results.glob("*.json")}
+    taken = {file.parent.name for file in runs.glob("*/config.json")} | {
+        file.stem for file in results.glob("[!.]*.json")
+    }
     for planned in plan:
         key = (planned.config, hashes[planned.dataset])
         if key in ended:

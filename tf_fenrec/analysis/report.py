@@ -103,7 +103,7 @@ def readme_section(results: Sequence[Result], page: str) -> str:
 def figures(directory: Path, page_directory: Path) -> str:
     """The section of the figures that `fenrec-analyse` left, each with its caption; empty without any."""
     parts = []
-    for path in sorted(directory.glob("*.json")):
+    for path in sorted(directory.glob("[!.]*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         image = path.with_suffix(".png")
         if image.exists():
@@ -215,8 +215,13 @@ def _facts(result: Result) -> list[str]:
         duration(content["seconds"]),
         _machine(result),
         # A run whose code was changed between its sittings names every commit that trained it.
-        ", ".join((commit or "unknown")[:10] for commit in content.get("commits") or [content["commit"]]),
+        ", ".join(_short_commit(commit) for commit in content.get("commits") or [content["commit"]]),
     ]
+
+
+def _short_commit(commit: str | None) -> str:
+    number, *dirty = (commit or "unknown").split("-")
+    return "-".join([number[:10], *dirty])
 
 
 def _machine(result: Result) -> str:

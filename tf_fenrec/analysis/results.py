@@ -64,7 +64,7 @@ def read_results(directory: Path) -> dict[str, Result]:
     """
     results: dict[str, Result] = {}
     first: dict[str, Result] = {}
-    for path in sorted(directory.glob("*.json")):
+    for path in sorted(directory.glob("[!.]*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

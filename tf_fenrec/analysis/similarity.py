@@ -91,6 +91,8 @@ class SimilarityLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = similarities(*self.views(self.model), self.targets["item"], self.config.mix)
+        if not len(values["original"]):  # all examples of the batch have one target
+            return
         before = [line for line in read_similarity(self.file) if line["epoch"] <= epoch]
         lines = [*before, {"epoch": epoch + 1, **summary(values)}]
         write_text(self.file, "".join(json.dumps(line) + "\n" for line in lines))

@@ -14,6 +14,7 @@ from typing import Any
 
 from tf_fenrec.cli import command
 from tf_fenrec.cli.connection import add_server_options, connection, server_errors
+from tf_fenrec.errors import InputError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,9 +26,7 @@ def parser() -> argparse.ArgumentParser:
     this.add_argument(
         "--seconds", type=float, metavar="S", help="of load (default: 10), or at each rate of --saturate (default: 3)"
     )
-    this.add_argument(
-        "--requests", type=int, default=100_000, metavar="N", help="at most so many (default: %(default)s)"
-    )
+    this.add_argument("--requests", type=int, metavar="N", help="at most so many (default: 100000), with --rate")
     this.add_argument(
         "--mix",
         default="recommend",
@@ -48,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints what was measured; exits with 1 if a request failed."""
     args = parser().parse_args(argv)
+    if args.saturate and args.requests is not None:
+        raise InputError(f"`--requests` can't be given with --saturate. Received: {args.requests}")
     seconds = args.seconds if args.seconds is not None else 3.0 if args.saturate else 10.0
     with server_errors(args.server):
         from tf_fenrec.serving.load import Kind, Load
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 else:
                     print("\n".join([_table(step) for step in steps] + [f"saturation: {rate:.0f} requests a second"]))
                 return 0
-            result = load.run(args.rate, seconds, args.requests)
+            result = load.run(args.rate, seconds, 100_000 if args.requests is None else args.requests)
     print(json.dumps(result) if args.json else _table(result))
     return 1 if result["errors"] else 0
 

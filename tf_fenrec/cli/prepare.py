@@ -10,6 +10,7 @@ from typing import Any
 from tf_fenrec.cli import command
 from tf_fenrec.data.logs import Columns
 from tf_fenrec.data.prepare import prepare
+from tf_fenrec.data.reader import as_path
 
 
 @command
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = Columns(options.user, options.item, options.time)
     report = prepare(options.log, options.out, columns, core=options.core, drop_duplicates=options.drop_duplicates)
     print(_text(report))
-    print(f"written to {options.out}; train with --dataset {options.out}")
+    print(f"written to {options.out}; train with --dataset {as_path(options.out)}")
     return 0
 
 

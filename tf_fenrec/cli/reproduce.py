@@ -53,7 +53,12 @@ def parser() -> argparse.ArgumentParser:
         "--jobs", type=int, metavar="N", help="runs at once, which share the cores (default: one a core, at most 2)"
     )
     this.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="hyper-parameters to change in every run"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="hyper-parameters to change in every run, except where its row sets them",
     )
     this.add_argument("--plan", action="store_true", help="only print what is finished and what would be trained")
     this.add_argument("--report", action="store_true", help="write the page and the README's results, at the end")
@@ -77,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         datasets = [load(name, args.data_dir) for name in dict.fromkeys(args.datasets)]
         names, hashes = [dataset.name for dataset in datasets], {d.name: describe(d)["sha256"] for d in datasets}
         changes, seeds = _changes(args.set), list(dict.fromkeys(args.seeds))
+        for name, option in {"seed": "--seeds", args.sweep: "--sweep"}.items():
+            if name in changes:
+                raise InputError(f"`--set` can't change what {option} sets. Received: {name}={changes[name]}")
         if args.table:
             plan = table_plan(args.table, names, seeds, changes)
         else:

@@ -20,6 +20,7 @@ from tf_fenrec.cli import command, import_tensorflow
 from tf_fenrec.errors import InputError
 
 UI_PORT = 8501
+WAITS = ("file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,10 +85,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = None if path is None else read_model_config(path)
     rest_port = UI_PORT if args.ui and args.rest_api_port is None else args.rest_api_port
     if args.monitoring_config_file and rest_port is None:
-        raise InputError("`--monitoring_config_file` should be given with `--rest_api_port`, where the metrics are")
-    if not args.model_config_file_poll_wait_seconds >= 0:
-        seconds = args.model_config_file_poll_wait_seconds
-        raise InputError(f"`--model_config_file_poll_wait_seconds` should be 0 or more. Received: {seconds}")
+        raise InputError(
+            "`--monitoring_config_file` should be given with `--rest_api_port`, where the metrics are. "
+            f"Received: {args.monitoring_config_file} without a REST port"
+        )
+    for option, value, rule, holds in (
+        ("--port", args.port, "from 0 to 65535", 0 <= args.port < 2**16),
+        ("--rest_api_port", rest_port, "from 0 to 65535", 0 <= (rest_port or 0) < 2**16),
+        ("--max-seconds", args.max_seconds, "positive", args.max_seconds > 0),
+        ("--max-waiting", args.max_waiting, "positive", args.max_waiting > 0),
+        *((f"--{name}", vars(args)[name], "0 or more", vars(args)[name] >= 0) for name in WAITS),
+    ):
+        if not holds:
+            raise InputError(f"`{option}` should be {rule}. Received: {value}")
     server = Server(
         args.models if config is None else config,
         args.host,

@@ -79,15 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("`--dataset` is needed: beauty, sports, toys, yelp, demo, or the path of a dataset")
 
     if args.resume:
-        run = Run(args.run or _newest_run(args.dataset))
+        dataset = load(args.dataset or Run(args.run).dataset()["name"], args.data_dir)
+        run = Run(args.run or _newest_run(dataset.name))
         config = run.config()
+        if args.preset:
+            raise InputError(f"`--preset` can't be given with --resume. Received: {args.preset}")
         for name, value in given.items():
             if value != getattr(config, name):
                 raise InputError(
                     f"`--{name.replace('_', '-')}` can't change on --resume: the run has {getattr(config, name)}. "
                     f"Received: {value}"
                 )
-        dataset = load(args.dataset or run.dataset()["name"], args.data_dir)
     else:
         dataset = load(args.dataset, args.data_dir)
         base = PRESETS[args.preset] if args.preset else PRESETS.get(dataset.name, {})

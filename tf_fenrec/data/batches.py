@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tf_fenrec.data.examples import LABEL_WINDOW, HeldOut, LabelRule, Split, Tra
 from tf_fenrec.data.packing import Sequences, pack, take
 from tf_fenrec.data.sequences import SequenceDataset
 from tf_fenrec.data.views import View
-from tf_fenrec.errors import InputError
+from tf_fenrec.errors import InputError, one_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,6 +60,7 @@ class TrainingBatches:
                 "training needs a user with at least 4 items (one training target, one for validation, one for "
                 f"test). Received: {dataset.name}, longest sequence {dataset.lengths.max(initial=0)}"
             )
+        _check_size(batch_size)
         self.dataset = dataset
         self.batch_size = batch_size
         self.views = tuple(views)
@@ -167,6 +168,8 @@ class EvaluationBatches:
         users: np.ndarray | None = None,
         batch_size: int = 512,
     ) -> None:
+        one_of("protocol", protocol, get_args(Protocol))
+        _check_size(batch_size)
         self.dataset = dataset
         self.split = split
         self.protocol = protocol
@@ -214,6 +217,11 @@ class EvaluationBatches:
             "excluded_score": ("float32", []),
         }
         return _tf_dataset(lambda: iter(self), self.max_length, spec, len(self))
+
+
+def _check_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"`batch_size` should be at least 1. Received: {batch_size}")
 
 
 def even_chunks(count: int, size: int) -> list[np.ndarray]:

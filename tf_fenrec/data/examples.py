@@ -7,11 +7,12 @@ most `max_length` items just before it.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from tf_fenrec.data.sequences import SequenceDataset
+from tf_fenrec.errors import one_of
 
 Split = Literal["valid", "test"]
 LabelRule = Literal["first_occurrence", "position"]
@@ -70,6 +71,7 @@ class TrainingExamples:
         Returns:
             int32 [B, 3] item ids and float64 [B, 3] weights; missing items have id 0 and weight 0.
         """
+        one_of("rule", rule, get_args(LabelRule))
         first = self._first_occurrence[examples] if rule == "first_occurrence" else self.target[examples]
         window = first[:, None] + np.arange(LABEL_WINDOW)
         exists = window < self.train_end[examples][:, None]
@@ -154,8 +156,7 @@ class HeldOut:
     """
 
     def __init__(self, dataset: SequenceDataset, split: Split, max_length: int = 50) -> None:
-        self.dataset = dataset
-        self.split = split
+        one_of("split", split, get_args(Split))
         self.target = dataset.offsets[1:] - (1 if split == "test" else 2)
         self.history_start = dataset.offsets[:-1]
         self.start = np.maximum(self.history_start, self.target - max_length)

@@ -33,13 +33,13 @@ def read_sequences(path: str | os.PathLike[str], name: str | None = None) -> Seq
 
     Args:
         path: the file or the directory.
-        name: the dataset's name; `path` by default.
+        name: the dataset's name; by default `path` with a directory in it, so that `load` takes it for a path.
 
     Raises:
         InputError: at a line that breaks a rule, naming file, line, rule and what was received.
     """
+    name = as_path(path) if name is None else name
     path = Path(path)
-    name = str(path) if name is None else name
     if not path.exists():
         raise InputError(f"{path}: no such file or directory")
     if not path.is_dir():
@@ -59,6 +59,12 @@ def read_sequences(path: str | os.PathLike[str], name: str | None = None) -> Seq
         rule = f"there should be {len(item_ids)} lines, as in {ITEMS}"
         raise line_error(path / NAMES, len(item_names), rule, len(item_names))
     return SequenceDataset(name, items, offsets, len(item_ids), item_ids, item_names)
+
+
+def as_path(path: str | os.PathLike[str]) -> str:
+    """`path` with a directory in it: "yelp" alone would be the benchmark, "./yelp" is the file."""
+    text = os.fspath(path)
+    return text if os.sep in text else os.path.join(os.curdir, text)
 
 
 def _read_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tf_fenrec.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class SequenceDataset:
@@ -21,6 +23,10 @@ class SequenceDataset:
         num_items: V.
         item_ids: the raw string id of item i at position i - 1, or None where the raw ids are the integers 1..V.
         item_names: a readable name of item i at position i - 1, or None.
+
+    Raises:
+        InputError: when offsets or items break these rules, or a user has fewer than 3 items (training, validation,
+            test).
     """
 
     name: str
@@ -29,6 +35,20 @@ class SequenceDataset:
     num_items: int
     item_ids: tuple[str, ...] | None = None
     item_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        offsets, items = self.offsets, self.items
+        if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(items):
+            received = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "none"
+            raise InputError(f"`offsets` should run from 0 to the {len(items)} items. Received: {received}")
+        short = np.flatnonzero(self.lengths < 3)
+        if len(short):
+            user = short[0]
+            raise InputError(f"a user should have at least 3 items. Received: {self.lengths[user]} of user {user}")
+        if len(items) and not 1 <= items.min() <= items.max() <= self.num_items:
+            raise InputError(
+                f"`items` should be from 1 to `num_items`, {self.num_items}. Received: {items.min()} to {items.max()}"
+            )
 
     @property
     def num_users(self) -> int:
@@ -39,6 +59,13 @@ class SequenceDataset:
     def lengths(self) -> np.ndarray:
         """int64 [U], the number of interactions of each user."""
         return np.diff(self.offsets)
+
+    def in_training(self) -> np.ndarray:
+        """bool [M], whether an item is in its user's training part v_1..v_{n-2}."""
+        inside = np.ones(len(self.items), bool)
+        inside[self.offsets[1:] - 1] = False
+        inside[self.offsets[1:] - 2] = False
+        return inside
 
     def sequence(self, user: int) -> np.ndarray:
         """int32 [n], the sequence of user number `user` (from 0, in file order)."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 from tf_fenrec.data.examples import TrainingExamples
 from tf_fenrec.data.packing import Sequences, take
+from tf_fenrec.errors import one_of
+
+ViewRule = Literal["last", "random"]
 
 
 class View(Protocol):
@@ -32,7 +35,8 @@ class SameTargetView:
             training; "random", the papers' text: a new draw at every step.
     """
 
-    def __init__(self, rule: Literal["last", "random"] = "last") -> None:
+    def __init__(self, rule: ViewRule = "last") -> None:
+        one_of("rule", rule, get_args(ViewRule))
         self.rule = rule
 
     def __call__(self, examples: TrainingExamples, chosen: np.ndarray, rng: np.random.Generator) -> Sequences:

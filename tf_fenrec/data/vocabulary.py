@@ -56,12 +56,7 @@ class Vocabulary:
     @classmethod
     def of(cls, dataset: SequenceDataset) -> Vocabulary:
         """The vocabulary of `dataset`; popularity counts all but each user's last two items, ties by id."""
-        training = np.ones(len(dataset.items), dtype=bool)
-        ends = dataset.offsets[1:]
-        for back in (1, 2):
-            held_out = ends - back
-            training[held_out[held_out >= dataset.offsets[:-1]]] = False
-        counts = np.bincount(dataset.items[training], minlength=dataset.num_items + 1)[1:]
+        counts = np.bincount(dataset.items[dataset.in_training()], minlength=dataset.num_items + 1)[1:]
         popular = np.argsort(-counts, kind="stable") + 1
         return cls(dataset.num_items, dataset.item_ids, dataset.item_names, tuple(popular.tolist()))
 

@@ -38,7 +38,7 @@ def markov_scores(dataset: SequenceDataset) -> Scorer:
     rows = dataset.num_items + 2
     popularity = _popularity(dataset)
     tie_break = popularity * np.float32(0.5 / max(popularity.max(), 1))
-    follows = _in_training_part(dataset)
+    follows = dataset.in_training()
     follows[dataset.offsets[:-1]] = False  # the first item follows nothing
     pairs = np.flatnonzero(follows)
     codes, counts = np.unique(
@@ -58,15 +58,7 @@ def markov_scores(dataset: SequenceDataset) -> Scorer:
 
 def _popularity(dataset: SequenceDataset) -> np.ndarray:
     """Returns counts float32 [V + 2] over the training parts, -inf for padding and mask."""
-    counts = np.bincount(dataset.items[_in_training_part(dataset)], minlength=dataset.num_items + 2)
+    counts = np.bincount(dataset.items[dataset.in_training()], minlength=dataset.num_items + 2)
     scores = counts.astype(np.float32)
     scores[[0, -1]] = -np.inf
     return scores
-
-
-def _in_training_part(dataset: SequenceDataset) -> np.ndarray:
-    """Returns bool [M], true where an item is in v_1..v_{n-2}."""
-    inside = np.ones(len(dataset.items), bool)
-    inside[dataset.offsets[1:] - 1] = False
-    inside[dataset.offsets[1:] - 2] = False
-    return inside

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One line a row, one column a metric of the first row; a metric that a row lacks is left blank."""
-    columns = list(next(iter(rows.values())))
+    """One line a row, one column a metric in order of appearance; a metric that a row lacks is left blank."""
+    columns = list(dict.fromkeys(metric for metrics in rows.values() for metric in metrics))
     width = max(len(name) for name in rows)
     lines = [" " * width + "".join(f"{column:>12}" for column in columns)]
     for name, metrics in rows.items():

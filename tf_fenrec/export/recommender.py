@@ -81,7 +81,9 @@ class Recommender:
             names = [name or str(raw) for name, raw in zip(vocabulary.item_names, raw_ids, strict=True)]
             self._names = line_table(_write_lines(folder / "item_names.txt", names))
         self.tables = [*self._ids.tables, *([] if self._names is None else [self._names])]
-        self.max_rows = max(1, min(4096, LARGEST // max(search.largest, 4 * self._length * self._width)))
+        # The feed-forward network's hidden layer and the attention of each head.
+        encoding = self._length * max(4 * self._width, getattr(encoder, "num_heads", 1) * self._length)
+        self.max_rows = max(1, min(4096, LARGEST // max(search.largest, encoding)))
         self.max_positions = LARGEST // self._width
 
     @property

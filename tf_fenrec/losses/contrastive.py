@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import tensorflow as tf
+
+from tf_fenrec.errors import one_of
 
 MASKED = -3.4e36  # about what TFRS writes for a masked score (float32's lowest / 100); e^MASKED is zero
 
@@ -59,6 +61,9 @@ class EnduringContrastive:
     mix: float = 0.4
     hard_weight: float = 0.1
     form: Form = "released"
+
+    def __post_init__(self) -> None:
+        one_of("form", self.form, get_args(Form))
 
     def __call__(
         self,

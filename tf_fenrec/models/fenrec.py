@@ -262,6 +262,7 @@ class FENRec(keras.Model):
         self._refuse({"y": y} | kwargs, ("y", *refused))
         self.check_batches(x)
         if isinstance(kwargs.get("validation_data"), EvaluationBatches):
+            self._check_fit(kwargs["validation_data"])
             kwargs["validation_data"] = kwargs["validation_data"].as_dataset()
         callbacks = [_EpochStart(x), *_as_list(kwargs.pop("callbacks", None))]
         return super().fit(x.as_dataset(), callbacks=callbacks, shuffle=False, **kwargs)
@@ -269,24 +270,40 @@ class FENRec(keras.Model):
     def evaluate(self, x: EvaluationBatches | Any = None, y: None = None, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate` over `EvaluationBatches`: the ranking metrics."""
         self._refuse({"y": y} | kwargs, ("y", "sample_weight"))
-        return super().evaluate(x.as_dataset() if isinstance(x, EvaluationBatches) else x, **kwargs)
+        if isinstance(x, EvaluationBatches):
+            self._check_fit(x)
+            x = x.as_dataset()
+        return super().evaluate(x, **kwargs)
 
     def predict(self, x: EvaluationBatches | Any, **kwargs: Any) -> np.ndarray:
         """As `keras.Model.predict`, also over `EvaluationBatches`: the scores [U, V + 2], nothing excluded."""
         if not isinstance(x, EvaluationBatches):
             return super().predict(x, **kwargs)
+        self._check_fit(x)
         return x.in_order([super().predict(x.as_dataset(), **kwargs)])
 
     def check_batches(self, batches: TrainingBatches) -> None:
         """Raises InputError when the model can't be trained on these batches."""
+        self._check_fit(batches)
         if self.contrasts and len(batches.views) != 2:
             raise InputError(f"the contrast needs batches with two views. Received: {len(batches.views)}")
         if batches.packed and not self.encoder.packed:
-            raise InputError("this encoder takes one sequence a row: give `TrainingBatches(packed=False)`")
+            raise InputError("`packed` should be False, as this encoder takes one sequence a row. Received: True")
         if self.fine_weight and len(batches.examples) < self.num_clusters:
             raise InputError(
                 "`num_clusters` must be at most the number of training examples. "
                 f"Received: num_clusters={self.num_clusters}, {len(batches.examples)} examples"
+            )
+
+    def _check_fit(self, batches: TrainingBatches | EvaluationBatches) -> None:
+        # A compiled step would take the nearest row of a table instead of failing.
+        encoder, num_items = self.encoder, batches.dataset.num_items
+        if num_items != encoder.num_items:
+            raise InputError(f"the batches should be of the encoder's {encoder.num_items} items. Received: {num_items}")
+        if batches.max_length > encoder.max_length:
+            raise InputError(
+                f"`max_length` of the batches should be at most the encoder's, {encoder.max_length}. "
+                f"Received: {batches.max_length}"
             )
 
     @staticmethod
@@ -294,7 +311,8 @@ class FENRec(keras.Model):
         for name in names:
             if given.get(name) is not None:
                 raise InputError(
-                    f"`{name}` can't be honoured: batches bring targets, weights, size and order themselves"
+                    f"`{name}` can't be honoured: batches bring targets, weights, size and order themselves. "
+                    f"Received: {name} of type {type(given[name]).__name__}"
                 )
 
     # ---- epochs
@@ -307,7 +325,7 @@ class FENRec(keras.Model):
         warming_up = epoch < self.warm_up_epochs
         if warming_up != self.warming_up:
             self.warming_up = warming_up
-            if self.contrasts:
+            if self.contrasts and isinstance(self.contrastive, EnduringContrastive):
                 self.make_train_function(force=True)
         if self.fine_weight and not batches.first_step:
             features = self.represent(batches)

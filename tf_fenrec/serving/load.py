@@ -7,6 +7,7 @@ would have come meanwhile, which a loop that waits for each answer before the ne
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import socket
 import threading
 import time
@@ -112,7 +113,9 @@ class Load:
         self._random = np.random.default_rng(seed)
         self._timeout = timeout
         with Client(target, model, timeout, tls=tls) as client:
-            ids, _ = next(client.item_vectors())
+            # Pages that a server which joins requests takes too, see docs/SERVING.md.
+            pages = itertools.islice(client.item_vectors(page=128), 32)
+            ids = [item for page, _ in pages for item in page]
         self._bodies = [_bodies(kind, model, ids, self._random) for kind in self._mix]
         self._channel = open_channel(grpc, target, tls, attempts)
         # Requests are bytes already, and answers stay bytes: so that it is the server that is measured.

@@ -80,7 +80,10 @@ class Items:
     """
 
     def __init__(self, version: Path) -> None:
-        card = json.loads((version / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
+        path = version / "assets.extra" / "model_card.json"
+        if not path.exists():
+            raise tf.errors.NotFoundError(None, None, f"no such file: {path}, which an export of tf_fenrec has")
+        card = json.loads(path.read_text(encoding="utf-8"))
         self.total = int(card["num_items"])
         self._ids = _Lines.read(version / "assets" / "item_ids.txt")
         self._names = _Lines.read(version / "assets" / "item_names.txt")

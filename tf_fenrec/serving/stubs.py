@@ -35,7 +35,6 @@ with _not_run("tensorflow"):
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
         get_model_status_pb2,
-        model_pb2,
         model_service_pb2_grpc,
         predict_pb2,
         prediction_service_pb2_grpc,
@@ -44,7 +43,6 @@ with _not_run("tensorflow"):
 __all__ = [
     "get_model_metadata_pb2",
     "get_model_status_pb2",
-    "model_pb2",
     "model_service_pb2_grpc",
     "predict_pb2",
     "prediction_service_pb2_grpc",

@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         epoch: the epoch under way, or next.
         step: steps of it that are done.
-        history: metrics of the finished epochs, with `epoch` (from 0) and `seconds`.
+        history: metrics of the finished epochs, with `epoch` (from 1) and `seconds`.
         best: number of the epoch with the best validation NDCG@20, -1 before the first.
         seconds: wall time spent in all sittings.
         commits: of the code that trained, in order; more than one when it was changed between sittings.
