@@ -27,6 +27,10 @@ def golden_examples() -> TrainingExamples:
     return TrainingExamples(dataset_of([user["sequence"] for user in golden("soft_labels")["users"]]))
 
 
+def users_of(examples: TrainingExamples) -> list[int]:
+    return (np.searchsorted(examples.dataset.offsets, examples.target, side="right") - 1).tolist()
+
+
 def inputs_of(examples: TrainingExamples, chosen: np.ndarray) -> list[list[int]]:
     return split(take(examples.dataset.items, examples.start[chosen], examples.target[chosen]))
 
@@ -71,7 +75,7 @@ def test_every_training_item_from_the_second_on_is_a_target_once(sequences: list
     examples = TrainingExamples(dataset, max_length)
     found = list(
         zip(
-            examples.user.tolist(),
+            users_of(examples),
             inputs_of(examples, np.arange(len(examples))) if len(examples) else [],
             examples.target_items.tolist(),
             strict=True,
@@ -227,5 +231,5 @@ def test_no_example_of_users_without_training_target() -> None:
     dataset = dataset_of([[1, 2, 3], [4, 5, 6, 7]])
     examples = TrainingExamples(dataset)
     assert isinstance(examples.dataset, SequenceDataset)
-    assert examples.user.tolist() == [1]
+    assert users_of(examples) == [1]
     assert examples.target_items.tolist() == [5]

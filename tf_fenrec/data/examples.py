@@ -29,7 +29,6 @@ class TrainingExamples:
         max_length: L, the longest input.
 
     Attributes:
-        user: int64 [E], number of each example's user.
         target: int64 [E], flat position of each example's target.
         start: int64 [E], flat position of the first item of its input; the input ends just before `target`.
         train_end: int64 [E], flat position just after the last training item v_{n-2} of its user.
@@ -43,7 +42,6 @@ class TrainingExamples:
         user = np.repeat(np.arange(dataset.num_users), counts)
         number_in_user = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         begin = dataset.offsets[:-1][user]
-        self.user = user
         self.target = begin + 1 + number_in_user
         self.start = np.maximum(begin, self.target - max_length)
         self.train_end = begin + lengths[user] - 2
