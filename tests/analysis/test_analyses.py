@@ -326,3 +326,17 @@ def test_an_unfinished_run_is_refused(folder: Path, tmp_path: Path, capsys: pyte
     Run(tmp_path / "run").create(tiny_run.CONFIG, load(folder / "tiny.txt"))
     assert main(["lengths", "--run", str(tmp_path / "run"), "--out", str(tmp_path)]) == 2
     assert "the run is not finished" in capsys.readouterr().err
+
+
+def test_two_runs_of_one_name_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    runs = [str(folder / "full"), str(folder / "soft" / ".." / "full")]
+    assert main(["lengths", "--run", *runs, "--out", str(tmp_path)]) == 2
+    assert "should name directories of different names. Received: 2 called full" in capsys.readouterr().err
+
+
+def test_protocols_have_files_of_their_own(folder: Path, tmp_path: Path) -> None:
+    for protocol in ("paper", "strict"):
+        given = ["lengths", "--run", str(folder / "full"), "--protocol", protocol, "--out", str(tmp_path)]
+        assert main(given) == 0
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert len(list(tmp_path.glob("*-strict.png"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,8 +65,12 @@ def open_runs(
         data_dir: where benchmark files lie.
 
     Raises:
-        InputError: for a directory without a finished run, and when the runs' datasets differ.
+        InputError: for a directory without a finished run, for two of one name, by which the numbers go, and when the
+            runs' datasets differ.
     """
+    [(name, times)] = Counter(directory.resolve().name for directory in directories).most_common(1)
+    if times > 1:
+        raise InputError(f"`--run` should name directories of different names. Received: {times} called {name}")
     data = load(dataset or Run(directories[0]).dataset()["name"], data_dir)
     runs = []
     for directory in directories:

@@ -79,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     measure, draw = kinds[args.kind]
     numbers = measure(args)
-    name = re.sub(r"[^a-z0-9_]+", "-", f"{args.kind}-{numbers['about']}".lower()).strip("-")
+    protocol = "strict" if getattr(args, "protocol", "paper") == "strict" else ""  # of its own, beside the paper's
+    name = re.sub(r"[^a-z0-9_]+", "-", f"{args.kind}-{numbers['about']}-{protocol}".lower()).strip("-")
     write_json(args.out / f"{name}.json", numbers)
     figures.save(draw(numbers), args.out / f"{name}.png")
     print(f"{numbers['title']}: {args.out / name}.png and .json")
