@@ -409,8 +409,6 @@ import os, signal, sys
 from fake_model import fake_model
 from tf_fenrec.data.vocabulary import Vocabulary
 from tf_fenrec.export import export_model, saved_model
-from tf_fenrec.export.recommender import LARGEST, Recommender
-from tf_fenrec.export.search import ExactSearch
 saved_model._write_warmup = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 export_model(fake_model(5), Vocabulary(5, None, None, (1, 2, 3, 4, 5)), sys.argv[1], "m")
 """

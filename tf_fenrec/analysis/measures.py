@@ -266,7 +266,7 @@ def user_groups(dataset: SequenceDataset) -> dict[str, dict[str, np.ndarray]]:
     - `target novelty`: see `target_novelty`.
     """
     targets = dataset.items[HeldOut(dataset, "test").target]
-    popularity = np.bincount(dataset.items[np.flatnonzero(dataset.in_training())], minlength=dataset.num_items + 2)
+    popularity = np.bincount(dataset.items[dataset.in_training()], minlength=dataset.num_items + 2)
     novelty = target_novelty(dataset)
     return {
         "sequence length": _by_edges(dataset.lengths, LENGTH_EDGES),

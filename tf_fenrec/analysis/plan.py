@@ -124,9 +124,8 @@ def standings(plan: Sequence[PlannedRun], hashes: Hashes, runs: Path, results: P
             begun[key] = run
     ended = {(result.config, result.sha256): result for result in read_results(results).values()}
     found = []
-    taken = {file.parent.name for file in runs.glob("*/config.json")} | {
-        file.stem for file in results.glob("[!.]*.json")
-    }
+    taken = {file.parent.name for file in runs.glob("*/config.json")}
+    taken |= {file.stem for file in results.glob("[!.]*.json")}
     for planned in plan:
         key = (planned.config, hashes[planned.dataset])
         if key in ended:
