@@ -317,6 +317,18 @@ def test_evaluate_refuses_what_it_cannot_honour(name: str) -> None:
         compiled().evaluate(validation(), **{name: np.ones(40)})
 
 
+def test_the_encoder_is_compiled_as_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, function = [], tf.function
+    monkeypatch.setattr(tf, "function", lambda *args, **how: made.append(how["jit_compile"]) or function(*args, **how))
+    model = tiny_models.model()
+    inputs, _ = next(iter(validation()))
+    for jit in (False, False, True):
+        model.compile(jit_compile=jit)
+        model.encode(inputs)
+        model.encode(inputs)
+    assert made == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("loss", "mse"), ("metrics", ["mae"]), ("loss_weights", [1.0]), ("weighted_metrics", ["mae"])]
 )

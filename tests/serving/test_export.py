@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -292,6 +293,15 @@ def test_the_vocabulary_is_in_files_not_in_the_graph(strings):
         "item_ids.txt",
         "item_names.txt",
     ]
+
+
+@pytest.mark.parametrize("name", ["item_ids.txt", "item_names.txt"])
+def test_a_truncated_vocabulary_is_not_loaded(strings, tmp_path, name):
+    copy = shutil.copytree(strings.path, tmp_path / "1")
+    lines = (copy / "assets" / name).read_text(encoding="utf-8").splitlines(keepends=True)
+    (copy / "assets" / name).write_text("".join(lines[:-3]), encoding="utf-8")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name}: expected {len(lines)} but got {len(lines) - 3}"):
+        Loaded(copy)
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])

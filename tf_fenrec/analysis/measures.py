@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ from tf_fenrec.data import SequenceDataset, load
 from tf_fenrec.data.batches import Protocol
 from tf_fenrec.data.examples import HeldOut
 from tf_fenrec.errors import InputError
-from tf_fenrec.evaluation import metrics_by_length
-from tf_fenrec.evaluation.evaluate import LENGTH_EDGES, rank_users
+from tf_fenrec.evaluation import rank_users
+from tf_fenrec.evaluation.evaluate import LENGTH_EDGES, by_edges
 from tf_fenrec.models import FENRec, load_model
 from tf_fenrec.paper import variant
 from tf_fenrec.training.run import Run
@@ -112,7 +111,10 @@ def by_label(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
 
 def length_lines(runs: Sequence[FinishedRun], protocol: Protocol = "paper") -> dict[str, Any]:
     """NDCG@20 on the test split of user groups by sequence length, each run's and the mean of each label's runs."""
-    measured = {run.run.directory.name: metrics_by_length(run.model, run.dataset, "test", protocol) for run in runs}
+    measured = {}
+    for run in runs:
+        ranking = rank_users(run.model, run.dataset, "test", protocol)
+        measured[run.run.directory.name] = ranking.metrics_by_length(run.dataset.lengths)
     groups = next(iter(measured.values()))
     values = {name: [group["ndcg@20"] for group in rows.values()] for name, rows in measured.items()}
     lines = {
@@ -269,8 +271,8 @@ def user_groups(dataset: SequenceDataset) -> dict[str, dict[str, np.ndarray]]:
     popularity = np.bincount(dataset.items[dataset.in_training()], minlength=dataset.num_items + 2)
     novelty = target_novelty(dataset)
     return {
-        "sequence length": _by_edges(dataset.lengths, LENGTH_EDGES),
-        "target popularity": _by_edges(popularity[targets], POPULARITY_EDGES),
+        "sequence length": by_edges(dataset.lengths, LENGTH_EDGES),
+        "target popularity": by_edges(popularity[targets], POPULARITY_EDGES),
         "target novelty": {
             name: users for number, name in enumerate(NOVELTIES) if len(users := np.flatnonzero(novelty == number))
         },
@@ -334,9 +336,3 @@ def _together(
         for user in users:
             together[user] = companion[dataset.items[held_out.history_start[user] : held_out.target[user]]].any()
     return together
-
-
-def _by_edges(values: np.ndarray, edges: Sequence[int]) -> dict[str, np.ndarray]:
-    group = np.searchsorted(edges, values, side="left")
-    names = [f"n <= {edges[0]}", *(f"{a} < n <= {b}" for a, b in itertools.pairwise(edges)), f"n > {edges[-1]}"]
-    return {name: users for number, name in enumerate(names) if len(users := np.flatnonzero(group == number))}

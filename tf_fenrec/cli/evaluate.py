@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import_tensorflow()
     from tf_fenrec.data import load
-    from tf_fenrec.evaluation import evaluate, metrics_by_length, paper_row
+    from tf_fenrec.evaluation import paper_row, rank_users
     from tf_fenrec.evaluation.table import table
     from tf_fenrec.models import load_model
     from tf_fenrec.training.run import Run
@@ -46,12 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = load(args.dataset or run.dataset()["name"], args.data_dir)
     run.check_dataset(dataset)
     model = load_model(run.best_file)
-    rows = {"all users": evaluate(model, dataset, args.split, args.protocol)}
+    ranking = rank_users(model, dataset, args.split, args.protocol)
+    rows = {"all users": ranking.metrics()}
     paper = paper_row(dataset.name, config)
     if paper and (args.split, args.protocol) == ("test", "paper"):
         rows["paper"] = paper
     if args.by_length:
-        rows |= metrics_by_length(model, dataset, args.split, args.protocol)
+        rows |= ranking.metrics_by_length(dataset.lengths)
     print(json.dumps(rows, indent=2) if args.json else table(rows))
     return 0
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,8 @@ from tf_fenrec.models import FENRec
 LENGTH_EDGES = (5, 10, 20, 30, 50)
 
 
-class Ranking(NamedTuple):
+@dataclass(frozen=True)
+class Ranking:
     """Full ranking of U users.
 
     Attributes:
@@ -30,6 +31,19 @@ class Ranking(NamedTuple):
     ranks: np.ndarray
     recommended: np.ndarray
 
+    def metrics(self) -> dict[str, float]:
+        """HR and NDCG at 5, 10 and 20, MRR, and catalogue coverage at 20, over all users."""
+        return _means(self.ranks) | {f"coverage@{CUTOFFS[-1]}": float(self.recommended[1:-1].mean())}
+
+    def metrics_by_length(self, lengths: np.ndarray) -> dict[str, dict[str, float]]:
+        """The metrics of user groups by sequence length n (Fig. 4), with the number of `users` in each.
+
+        Args:
+            lengths: int [U], of the users' sequences.
+        """
+        groups = by_edges(lengths, LENGTH_EDGES)
+        return {name: {"users": len(users)} | _means(self.ranks[users]) for name, users in groups.items()}
+
 
 def evaluate(model: FENRec, dataset: SequenceDataset, split: Split, protocol: Protocol = "paper") -> dict[str, float]:
     """HR and NDCG at 5, 10 and 20, MRR, and catalogue coverage at 20, over all users.
@@ -39,23 +53,7 @@ def evaluate(model: FENRec, dataset: SequenceDataset, split: Split, protocol: Pr
         split: "valid" or "test".
         protocol: see `EvaluationBatches`.
     """
-    return _summary(rank_users(model, dataset, split, protocol))
-
-
-def metrics_by_length(
-    model: FENRec, dataset: SequenceDataset, split: Split, protocol: Protocol = "paper"
-) -> dict[str, dict[str, float]]:
-    """The metrics of user groups by sequence length n (Fig. 4), with the number of `users` in each."""
-    ranks = rank_users(model, dataset, split, protocol).ranks
-    group = np.searchsorted(LENGTH_EDGES, dataset.lengths, side="left")
-    names = [f"n <= {LENGTH_EDGES[0]}"]
-    names += [f"{low} < n <= {high}" for low, high in itertools.pairwise(LENGTH_EDGES)]
-    names += [f"n > {LENGTH_EDGES[-1]}"]
-    return {
-        name: {"users": int((group == number).sum())} | _means(ranks[group == number])
-        for number, name in enumerate(names)
-        if (group == number).any()
-    }
+    return rank_users(model, dataset, split, protocol).metrics()
 
 
 def baseline_metrics(
@@ -68,11 +66,11 @@ def baseline_metrics(
     def ranking(score: Scorer) -> Ranking:
         return _rank(batches, lambda inputs: tf.constant(score(inputs["items"].numpy())))
 
-    return {name: _summary(ranking(score)) for name, score in scorers.items()}
+    return {name: ranking(score).metrics() for name, score in scorers.items()}
 
 
-def rank_users(model: FENRec, dataset: SequenceDataset, split: Split, protocol: Protocol) -> Ranking:
-    """Ranks all users' held-out items with a model."""
+def rank_users(model: FENRec, dataset: SequenceDataset, split: Split, protocol: Protocol = "paper") -> Ranking:
+    """Ranks all users' held-out items with a model; the arguments are those of `evaluate`."""
     encoder = model.encoder
     batches = EvaluationBatches(dataset, split, protocol, encoder.max_length, encoder.packed)
     return _rank(batches, lambda inputs: model.scores(model.encode(inputs)))
@@ -95,6 +93,8 @@ def _means(ranks: np.ndarray) -> dict[str, float]:
     return {name: float(np.mean(value.numpy(), dtype=np.float64)) for name, value in values.items()}
 
 
-def _summary(ranking: Ranking) -> dict[str, float]:
-    real = ranking.recommended[1:-1]
-    return _means(ranking.ranks) | {f"coverage@{CUTOFFS[-1]}": float(real.mean())}
+def by_edges(values: np.ndarray, edges: Sequence[int]) -> dict[str, np.ndarray]:
+    """The users, int [...], of each group of values [U] between two edges, by its name; without the empty groups."""
+    group = np.searchsorted(edges, values, side="left")
+    names = [f"n <= {edges[0]}", *(f"{a} < n <= {b}" for a, b in itertools.pairwise(edges)), f"n > {edges[-1]}"]
+    return {name: users for number, name in enumerate(names) if len(users := np.flatnonzero(group == number))}

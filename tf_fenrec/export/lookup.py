@@ -19,11 +19,11 @@ class StringIds:
     dtype = tf.string
     padding = ""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_items: int) -> None:
         whole_line, line_number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-        lines = tf.lookup.TextFileInitializer(str(path), tf.string, whole_line, tf.int64, line_number)
+        lines = tf.lookup.TextFileInitializer(str(path), tf.string, whole_line, tf.int64, line_number, num_items)
         self._lines = tf.lookup.StaticHashTable(lines, default_value=-1)
-        self._raw = line_table(path)
+        self._raw = line_table(path, num_items)
         self.tables = (self._lines, self._raw)
 
     def internal(self, raw: tf.Tensor) -> tf.Tensor:
@@ -55,8 +55,11 @@ class IntegerIds:
         return tf.cast(items, tf.int64)
 
 
-def line_table(path: Path) -> tf.lookup.StaticHashTable:
-    """A table from line number (int64, from 0) to that line of the file asset `path`; "" elsewhere."""
+def line_table(path: Path, num_lines: int) -> tf.lookup.StaticHashTable:
+    """A table from line number (int64, from 0) to that line of the file asset `path`; "" elsewhere.
+
+    The number of lines is kept in the graph, so that a copy with a truncated file is refused when it is loaded.
+    """
     whole_line, line_number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-    lines = tf.lookup.TextFileInitializer(str(path), tf.int64, line_number, tf.string, whole_line)
+    lines = tf.lookup.TextFileInitializer(str(path), tf.int64, line_number, tf.string, whole_line, num_lines)
     return tf.lookup.StaticHashTable(lines, default_value="")

@@ -73,13 +73,13 @@ class Recommender:
         if vocabulary.item_ids is None:
             self._ids = IntegerIds(vocabulary.num_items)
         else:
-            self._ids = StringIds(_write_lines(folder / "item_ids.txt", vocabulary.item_ids))
+            self._ids = StringIds(_write_lines(folder / "item_ids.txt", vocabulary.item_ids), self._num_items)
         self._names = None
         if vocabulary.item_names is not None:
             raw_ids = vocabulary.item_ids or range(1, self._num_items + 1)
             # An asset can't hold an empty line.
             names = [name or str(raw) for name, raw in zip(vocabulary.item_names, raw_ids, strict=True)]
-            self._names = line_table(_write_lines(folder / "item_names.txt", names))
+            self._names = line_table(_write_lines(folder / "item_names.txt", names), self._num_items)
         self.tables = [*self._ids.tables, *([] if self._names is None else [self._names])]
         # The feed-forward network's hidden layer and the attention of each head.
         encoding = self._length * max(4 * self._width, getattr(encoder, "num_heads", 1) * self._length)

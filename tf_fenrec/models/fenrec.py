@@ -229,6 +229,7 @@ class FENRec(keras.Model):
                     f"`{name}` can't be set: FENRec computes its own losses and ranking metrics. "
                     f"Received: {name}={kwargs[name]!r}"
                 )
+        self._encode_function = None  # compiled as the model was before
         super().compile(self._scaled(optimizer) if kwargs.get("auto_scale_loss", True) else optimizer, **kwargs)
 
     def _scaled(self, optimizer: Any) -> keras.optimizers.Optimizer:
