@@ -196,3 +196,11 @@ def test_k_means_finds_separate_clusters_and_goes_on_from_a_start() -> None:
     # From a start the clusters keep their numbers.
     order = [2, 0, 1]
     np.testing.assert_allclose(cluster_centroids(features, 3, (centers + 1)[order], 1), means[order], rtol=1e-4)
+
+
+def test_fewer_places_than_clusters_are_no_matter_for_the_user(recwarn: pytest.WarningsRecorder) -> None:
+    features = np.repeat(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), 50, axis=0)
+    found = cluster_centroids(features, 3, None, seed=1)
+    assert found.shape == (3, 2)
+    np.testing.assert_array_equal(np.unique(found, axis=0), [[0, 1], [1, 0]])
+    assert not recwarn.list

@@ -110,14 +110,18 @@ def sweep_figure(numbers: dict[str, Any]) -> Figure:
 
 
 def gains_figure(numbers: dict[str, Any]) -> Figure:
-    """A row for each measure, a column for each grouping, a colour for each idea."""
+    """A row for each measure, a column for each grouping, a colour for each idea; over all users in the legend."""
     ideas = numbers["ideas"]
+    names = {}
+    for idea, everybody in numbers["all users"].items():
+        mean, low, high = everybody["ndcg@20"]
+        names[idea] = f"from {idea}: {mean:+.4f} NDCG@20 over all users ({low:+.4f} to {high:+.4f})"
     groupings = list(next(iter(ideas.values())))
     figure = Figure(figsize=(5 * len(groupings), 7.5), layout="constrained")
     panels = figure.subplots(len(MEASURES), len(groupings), sharey="row", squeeze=False)
     for row, (measure, title) in zip(panels, MEASURES.items(), strict=True):
         for panel, grouping in zip(row, groupings, strict=True):
-            _gain_panel(panel, {idea: groups[grouping] for idea, groups in ideas.items()}, measure)
+            _gain_panel(panel, {names[idea]: groups[grouping] for idea, groups in ideas.items()}, measure)
             panel.set_xlabel(f"{grouping} (users)")
         row[0].set_ylabel(f"{title}\n(mean, 95% interval)")
     _legend(figure, panels[0][0])
@@ -136,10 +140,10 @@ def _short(group: str) -> str:
     return group.replace("n <= ", "up to ").replace("n > ", "over ")
 
 
-def _gain_panel(panel: Axes, ideas: dict[str, list[dict[str, Any]]], measure: str) -> None:
-    shift = 0.8 / len(ideas)
+def _gain_panel(panel: Axes, bars: dict[str, list[dict[str, Any]]], measure: str) -> None:
+    shift = 0.8 / len(bars)
     groups: Sequence[dict[str, Any]] = []
-    for number, (idea, groups) in enumerate(ideas.items()):
+    for number, (name, groups) in enumerate(bars.items()):
         means, lows, highs = zip(*(group[measure] for group in groups), strict=True)
         below = [mean - low for mean, low in zip(means, lows, strict=True)]
         above = [high - mean for mean, high in zip(means, highs, strict=True)]
@@ -150,9 +154,9 @@ def _gain_panel(panel: Axes, ideas: dict[str, list[dict[str, Any]]], measure: st
             yerr=[[max(0.0, value) for value in below], [max(0.0, value) for value in above]],
             capsize=2,
             color=COLORS[number],
-            label=f"from {idea}",
+            label=name,
         )
     panel.axhline(0, color="black", linewidth=0.8)
-    centre = shift * (len(ideas) - 1) / 2
+    centre = shift * (len(bars) - 1) / 2
     ticks = [f"{_short(group['group'])}\n({group['users']:,})" for group in groups]
     panel.set_xticks([position + centre for position in range(len(groups))], ticks, fontsize=8)

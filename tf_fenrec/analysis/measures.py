@@ -202,8 +202,8 @@ def gains(runs: Sequence[FinishedRun], protocol: Protocol = "paper", resamples: 
 
     Returns:
         `ideas`: {idea: {grouping: [{"group", "users", "ndcg@20", "log2 rank"}]}}, each measure as
-        [mean, low, high]; and for each idea `ranks`: how many users' targets rank higher, the same and lower (by the
-        mean rank over seeds).
+        [mean, low, high]; and for each idea `all users`: the two measures over all of them, and how many users' targets
+        rank higher, the same and lower (by the mean rank over seeds).
     """
     groups_of_runs = by_label(runs)
     if "FENRec" not in groups_of_runs or not set(IDEAS.values()) & set(groups_of_runs):
@@ -216,17 +216,17 @@ def gains(runs: Sequence[FinishedRun], protocol: Protocol = "paper", resamples: 
         for label, same in groups_of_runs.items()
     }
     groupings = user_groups(runs[0].dataset)
-    found: dict[str, Any] = {"ideas": {}, "ranks": {}}
+    found: dict[str, Any] = {"all users": {}, "ideas": {}}
     for idea, without in IDEAS.items():
         if without not in ranks:
             continue
         mean_with, mean_without = ranks["FENRec"].mean(axis=0), ranks[without].mean(axis=0)
-        found["ranks"][idea] = {
+        gain = user_values(ranks["FENRec"]) - user_values(ranks[without])
+        found["all users"][idea] = _with_intervals(gain, resamples) | {
             "higher": int((mean_with < mean_without).sum()),
             "same": int((mean_with == mean_without).sum()),
             "lower": int((mean_with > mean_without).sum()),
         }
-        gain = user_values(ranks["FENRec"]) - user_values(ranks[without])
         found["ideas"][idea] = {
             grouping: [
                 {"group": name, "users": len(users)} | _with_intervals(gain[users], resamples)
@@ -243,7 +243,7 @@ def user_values(ranks: np.ndarray) -> np.ndarray:
     return np.stack([discounted.mean(axis=0), -np.log2(ranks).mean(axis=0)], axis=1)
 
 
-def _with_intervals(gain: np.ndarray, resamples: int) -> dict[str, list[float]]:
+def _with_intervals(gain: np.ndarray, resamples: int) -> dict[str, Any]:
     low, high = bootstrap_interval(gain, resamples)
     mean = gain.mean(axis=0)
     return {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 ITERATIONS = 20
@@ -28,5 +31,8 @@ def cluster_centroids(features: np.ndarray, num_clusters: int, start: np.ndarray
             size = min(len(features), SAMPLE * num_clusters)
             sample = np.random.default_rng(seed).choice(len(features), size, replace=False)
             start, _ = kmeans_plusplus(features[sample], num_clusters, random_state=seed)
-        kmeans = KMeans(num_clusters, init=start, n_init=1, max_iter=iterations).fit(features)
+        with warnings.catch_warnings():
+            # In the first epochs two centroids may coincide; nothing a user could do about it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            kmeans = KMeans(num_clusters, init=start, n_init=1, max_iter=iterations).fit(features)
     return kmeans.cluster_centers_.astype(np.float32)
