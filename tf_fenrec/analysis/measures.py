@@ -243,7 +243,7 @@ def user_values(ranks: np.ndarray) -> np.ndarray:
     return np.stack([discounted.mean(axis=0), -np.log2(ranks).mean(axis=0)], axis=1)
 
 
-def _with_intervals(gain: np.ndarray, resamples: int) -> dict[str, Any]:
+def _with_intervals(gain: np.ndarray, resamples: int) -> dict[str, list[float]]:
     low, high = bootstrap_interval(gain, resamples)
     mean = gain.mean(axis=0)
     return {
