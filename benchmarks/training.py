@@ -53,12 +53,16 @@ def main() -> None:
         measured(f"step {when} warm-up, bfloat16", args.dataset, "--precision", "mixed_bfloat16")
     for phase in ("input pipeline, a step", "fit, a step"):
         measured(phase, args.dataset)
-    epoch = {when: steps[args.dataset, when]["seconds"] * steps[args.dataset, when]["steps"] for when in WARM_UP}
-    for phase in ("features", "clustering", "validation"):
-        figures = measured(phase, args.dataset)
-        figures["share_of_epoch"] = {when: figures["seconds"] / seconds for when, seconds in epoch.items()}
+    between = {phase: measured(phase, args.dataset) for phase in ("features", "clustering", "validation")}
+    common = between["clustering"]["seconds"] + between["validation"]["seconds"]
+    for figures in between.values():
+        figures["share_of_epoch"] = {
+            when: figures["seconds"] / (step["seconds"] * step["steps"] + common)
+            for (dataset, when), step in steps.items()
+            if dataset == args.dataset
+        }
         shares = ", ".join(f"{share:.1%} {when}" for when, share in figures["share_of_epoch"].items())
-        print(f"    share of an epoch's steps: {shares} warm-up", flush=True)
+        print(f"{figures['phase']}: {shares} warm-up of an epoch's steps, clustering and validation", flush=True)
     write(args.json, {"machine": machine(), "rows": rows})
 
 

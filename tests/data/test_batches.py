@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.small_data import dataset_of, random_dataset, slow_examples, unpack, user_sequences
-from tf_fenrec.data.batches import Batch, EvaluationBatches, Protocol, TrainingBatches
+from tf_fenrec.data.batches import Batch, EvaluationBatches, Protocol, TrainingBatches, even_chunks
 from tf_fenrec.data.examples import Split
 from tf_fenrec.data.views import DropoutView, SameTargetView
 from tf_fenrec.errors import InputError
@@ -114,12 +114,17 @@ def test_as_dataset_gives_the_epoch_it_is_set_to() -> None:
 def test_inputs_are_all_examples() -> None:
     prefixes = [prefix for _, prefix, _ in slow_examples([DATASET.sequence(u).tolist() for u in range(40)], 8)]
     seen: dict[int, list[int]] = {}
-    sizes = set()
-    for chosen, inputs in training().inputs(size=50):
-        sizes.add(len(chosen))
-        seen |= dict(zip(chosen.tolist(), unpack(inputs), strict=True))
+    for chosen in even_chunks(len(prefixes), 50):
+        seen |= dict(zip(chosen.tolist(), unpack(training().inputs(chosen)), strict=True))
     assert seen == dict(enumerate(prefixes))
-    assert max(sizes) <= 50
+
+
+@given(count=st.integers(1, 300), size=st.integers(1, 50))
+def test_chunks_are_even(count: int, size: int) -> None:
+    chunks = even_chunks(count, size)
+    assert sorted(np.concatenate(chunks).tolist()) == list(range(count))
+    sizes = [len(chunk) for chunk in chunks]
+    assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
 
 
@@ -147,7 +152,9 @@ def test_evaluation_batches_equal_slow_ones(
         rows = unpack(inputs)
         users = list(range(len(sequences)))[number :: len(batches)]
         seen.append(np.array(users))
-        excluded = {(int(row), int(item)) for row, item in targets["excluded"]}
+        pairs = [(int(row), int(item)) for row, item in targets["excluded"]]
+        excluded = set(pairs)
+        assert len(pairs) == len(excluded)
         expected = set()
         for row, sequence in enumerate(sequences[user] for user in users):
             history, target = sequence[:-back], sequence[-back]

@@ -80,8 +80,7 @@ class TrainingBatches:
     def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
         """The batch of the examples numbered `chosen` (int [B])."""
         examples = self.examples
-        own = take(examples.dataset.items, examples.start[chosen], examples.target[chosen])
-        parts = [own, *(view(examples, chosen, rng) for view in self.views)]
+        parts = [self._own(chosen), *(view(examples, chosen, rng) for view in self.views)]
         together = Sequences(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         ids, weights = examples.soft_labels(chosen, self.gamma, self.label_rule)
         targets = {"item": examples.target_items[chosen], "label_ids": ids, "label_weights": weights.astype(np.float32)}
@@ -131,20 +130,20 @@ class TrainingBatches:
             len(self) - self.first_step,
         )
 
-    def inputs(self, size: int = 2048) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """The numbers (int [S]) and inputs of all examples, about `size` of them a sequence batch."""
-        examples = self.examples
-        for chosen in even_chunks(len(examples), size):
-            own = take(examples.dataset.items, examples.start[chosen], examples.target[chosen])
-            yield chosen, pack(own, self.max_length, self.packed)
+    def inputs(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """The sequence batch of the inputs of the examples numbered `chosen` (int [S])."""
+        return pack(self._own(chosen), self.max_length, self.packed)
+
+    def _own(self, chosen: np.ndarray) -> Sequences:
+        return take(self.dataset.items, self.examples.start[chosen], self.examples.target[chosen])
 
 
 class EvaluationBatches:
     """The validation or test inputs of all users, with what the ranking must know.
 
     A batch is (inputs, targets): `inputs` the sequence batch of the inputs of U users, every n-th one (see `in_order`);
-    `targets` a dict of `item` int32 [U], the held-out items, `excluded` int32 [P, 2], pairs of user row and item id
-    whose score is replaced, and `excluded_score` float32 scalar, by what.
+    `targets` a dict of `item` int32 [U], the held-out items, `excluded` int32 [P, 2], different pairs of user row
+    and item id whose score is replaced, and `excluded_score` float32 scalar, by what.
 
     Args:
         dataset: the sequences.
@@ -201,11 +200,14 @@ class EvaluationBatches:
     def _excluded(self, users: np.ndarray, targets: np.ndarray) -> np.ndarray:
         history_start = self.held_out.history_start[users]
         history = take(self.dataset.items, history_start, self.held_out.target[users])
+        table_rows = self.dataset.num_items + 2
         row = np.repeat(np.arange(len(users)), history.lengths)
-        seen = np.stack([row, history.items], axis=1)
+        pairs = np.unique(row * table_rows + history.items)  # a history may repeat an item
+        row, item = np.divmod(pairs, table_rows)
+        seen = np.stack([row, item], axis=1)
         if self.protocol == "strict":
-            seen = seen[history.items != targets[row]]
-            special = [[row, item] for row in range(len(users)) for item in (0, self.dataset.num_items + 1)]
+            seen = seen[item != targets[row]]
+            special = [[row, item] for row in range(len(users)) for item in (0, table_rows - 1)]
             seen = np.concatenate([seen, special])
         return seen.astype(np.int32)
 

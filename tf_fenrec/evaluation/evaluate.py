@@ -81,9 +81,9 @@ def _rank(batches: EvaluationBatches, score: Callable[[dict[str, tf.Tensor]], tf
     recommended = np.zeros(batches.dataset.num_items + 2, bool)
     top = min(CUTOFFS[-1], len(recommended))
     for inputs, targets in batches.as_dataset():
-        scores = exclude(score(inputs), targets["excluded"], targets["excluded_score"])
-        ranks.append(target_ranks(scores, targets["item"]).numpy())
-        values, items = tf.math.top_k(scores, top)
+        scores, excluded = score(inputs), (targets["excluded"], targets["excluded_score"])
+        ranks.append(target_ranks(scores, targets["item"], *excluded).numpy())
+        values, items = tf.math.top_k(exclude(scores, *excluded), top)
         recommended[items.numpy()[np.isfinite(values.numpy())]] = True
     return Ranking(batches.in_order(ranks), recommended)
 

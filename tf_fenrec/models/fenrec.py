@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches, sequence_signature
+from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches, even_chunks, sequence_signature
 from tf_fenrec.data.packing import Sequences, pack
 from tf_fenrec.errors import InputError
 from tf_fenrec.losses import (
@@ -21,9 +22,12 @@ from tf_fenrec.losses import (
     sampled_soft_label_cross_entropy,
     soft_label_cross_entropy,
 )
-from tf_fenrec.metrics import exclude, rank_values, ranking_metrics, target_ranks
+from tf_fenrec.metrics import rank_values, ranking_metrics, target_ranks
 from tf_fenrec.models.intents import cluster_centroids
 from tf_fenrec.randomness import split_seed
+
+CHUNK_EXAMPLES = 1024  # encoded together for the clustering
+CHUNKS_AT_ONCE = 3
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
@@ -195,8 +199,9 @@ class FENRec(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        scores = exclude(self.scores(self.encode(inputs)), targets["excluded"], targets["excluded_score"])
-        for name, values in rank_values(target_ranks(scores, targets["item"])).items():
+        scores = self.scores(self.encode(inputs))
+        ranks = target_ranks(scores, targets["item"], targets["excluded"], targets["excluded_score"])
+        for name, values in rank_values(ranks).items():
             self.ranking_means[name].update_state(values)
         return {name: mean.result() for name, mean in self.ranking_means.items()}
 
@@ -337,19 +342,29 @@ class FENRec(keras.Model):
     def represent(self, batches: TrainingBatches) -> np.ndarray:
         """float32 [E, D], the representations of all training examples in inference mode, in order."""
         features = np.empty((len(batches.examples), self.encoder.item_embeddings.shape[1]), np.float32)
-        for chosen, inputs in batches.inputs():
-            features[chosen] = self.encode(inputs)
+        encode = self._encoding()
+
+        def fill(chosen: np.ndarray) -> None:
+            features[chosen] = encode(batches.inputs(chosen))
+
+        # A few chunks at once: while one is packed, or waits for its slowest thread, another keeps the cores busy.
+        with ThreadPoolExecutor(CHUNKS_AT_ONCE) as threads:
+            for _ in threads.map(fill, even_chunks(len(batches.examples), CHUNK_EXAMPLES)):
+                pass
         return features
 
     def encode(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         """[S, D], the representations of a sequence batch in inference mode, compiled like the training step."""
+        return self._encoding()(inputs)
+
+    def _encoding(self) -> Callable[..., tf.Tensor]:
         if self._encode_function is None:  # kept: compiling it anew in every epoch would take longer than running it
             self._encode_function = tf.function(
                 lambda inputs: self.encoder(inputs, training=False),
                 input_signature=[sequence_signature()],
                 jit_compile=bool(self.jit_compile),
             )
-        return self._encode_function(inputs)
+        return self._encode_function
 
     # ---- answers
 

@@ -24,8 +24,9 @@ def cluster_centroids(features: np.ndarray, num_clusters: int, start: np.ndarray
         seed: of k-means++.
     """
     iterations = WARM_ITERATIONS
-    # One OpenMP thread: several add up their sums in the order they finish, and a resumed run would differ.
-    with threadpool_limits(limits=1, user_api="openmp"):
+    # OpenMP threads add up their sums in the order they finish. Two give the same either way; with more, a resumed run
+    # would differ.
+    with threadpool_limits(limits=2, user_api="openmp"):
         if start is None:
             iterations = ITERATIONS
             size = min(len(features), SAMPLE * num_clusters)

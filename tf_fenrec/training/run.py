@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -126,6 +127,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@functools.cache  # of the code this process runs: the checkout may change while a training goes on
 def _commit() -> str | None:
     """The checked-out commit of this package, with "-dirty" when files differ; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
