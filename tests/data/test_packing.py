@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.small_data import join, split, unpack
-from tf_fenrec.data.packing import ROWS_MULTIPLE, most_in_a_row, pack, take
+from tf_fenrec.data.packing import ROWS_MULTIPLE, Sequences, most_in_a_row, pack, take
 
 
 @st.composite
@@ -58,19 +59,31 @@ def test_the_padded_form_is_right_aligned(drawn: tuple[int, list[list[int]]]) ->
     assert batch["last"].tolist() == [row * width + width - 1 for row in range(len(sequences))]
 
 
+def fewest_rows(lengths: list[int], width: int) -> int:
+    """As many as there are tokens and sequences for, up to the multiple."""
+    needed = max(-(-sum(lengths) // width), -(-len(lengths) // most_in_a_row(width)))
+    return -(-needed // ROWS_MULTIPLE) * ROWS_MULTIPLE
+
+
 @settings(deadline=None)
 @given(drawn=widths_and_sequences())
-def test_rows_are_few(drawn: tuple[int, list[list[int]]]) -> None:
+def test_more_rows_than_the_fewest_come_only_when_all_are_half_full(drawn: tuple[int, list[list[int]]]) -> None:
     width, sequences = drawn
-    batch = pack(join(sequences), width)
-    rows = batch["items"].shape[0]
-    filled = (batch["segments"] > 0).sum(axis=1)
-    used = int((filled > 0).sum())
-    assert rows == -(-used // ROWS_MULTIPLE) * ROWS_MULTIPLE
-    assert (filled[:used] > 0).all()
-    # Two rows at most half full would have shared one, unless one had as many sequences as a row may have.
-    open_rows = batch["segments"][:used].max(axis=1) < most_in_a_row(width)
-    assert (filled[:used][open_rows] <= width / 2).sum() <= 1
+    segments = pack(join(sequences), width)["segments"]
+    fewest = fewest_rows([len(sequence) for sequence in sequences], width)
+    assert len(segments) >= fewest
+    if len(segments) > fewest:
+        before = segments[:-ROWS_MULTIPLE]
+        assert ((2 * (before > 0).sum(axis=1) >= width) | (before.max(axis=1) == most_in_a_row(width))).all()
+
+
+@pytest.mark.parametrize("mean", [2, 4.5, 7])
+def test_sequences_as_logs_have_them_take_the_fewest_rows(mean: float) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        lengths = np.minimum(rng.geometric(1 / mean, 768), 50)
+        batch = pack(Sequences(np.ones(lengths.sum(), np.int32), lengths), 50)
+        assert len(batch["items"]) == fewest_rows(lengths.tolist(), 50)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=9))

@@ -44,9 +44,8 @@ def pack(sequences: Sequences, width: int, packed: bool = True) -> dict[str, np.
     lengths = sequences.lengths
     if packed:
         most = most_in_a_row(width)
-        row, column = _best_fit(lengths, width, most)
+        rows, row, column = _spread(lengths, width, most)
         number = _number_within(row)
-        rows = -(-(int(row.max(initial=-1)) + 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE
     else:
         most = 1
         row, column, number = np.arange(len(lengths)), width - lengths, np.zeros(len(lengths), np.int64)
@@ -68,10 +67,10 @@ def pack(sequences: Sequences, width: int, packed: bool = True) -> dict[str, np.
 def most_in_a_row(width: int) -> int:
     """M, the sequences that may share a row of `width` tokens.
 
-    The last block of an encoder computes M ends for every row, used or not; a third of the width binds only where
-    sequences have fewer than three items on average.
+    The last block of an encoder computes M ends for every row, used or not; a quarter of the width binds only where
+    sequences have fewer than four items on average.
     """
-    return -(-width // 3)
+    return -(-width // 4)
 
 
 def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -80,38 +79,44 @@ def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(start - shift, lengths)
 
 
-def _best_fit(lengths: np.ndarray, width: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Best-fit decreasing bin packing, at most `most` sequences a row: row and first column of each sequence.
+def _spread(lengths: np.ndarray, width: int, most: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many rows there are, and the row and first column of each sequence.
 
-    Open rows are kept by free space; a bit set tells which free spaces exist, so the tightest fit is one bit scan.
+    The longest sequence first, each goes into the emptiest row: all rows fill up alike, with long and short ones, and
+    there are seldom more than the tokens need. (The tightest fit leaves the short ones for rows of their own, which
+    hold `most` of them and are half empty.) Rows are kept by free space; a bit set tells which free spaces there are.
     """
-    row = np.empty(len(lengths), np.int64)
-    column = np.empty(len(lengths), np.int64)
+    row, column = np.empty((2, len(lengths)), np.int64)
     order = np.argsort(-lengths, kind="stable")
-    open_rows: list[list[int]] = [[] for _ in range(width + 1)]
-    held: list[int] = []  # sequences in each row
+    by_free: list[list[int]] = [[] for _ in range(width + 1)]
     free_bits = 0
+    held: list[int] = []  # sequences in each row
+
+    def open_rows(count: int) -> None:
+        nonlocal free_bits
+        count = -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE
+        by_free[width].extend(range(len(held), len(held) + count))
+        held.extend([0] * count)
+        free_bits |= (count > 0) << width
+
+    open_rows(max(-(-int(lengths.sum()) // width), -(-len(lengths) // most)))
     chosen_rows, chosen_columns = [], []
     for length in lengths[order].tolist():
-        fits = free_bits >> length
-        if fits:
-            free = length + (fits & -fits).bit_length() - 1
-            stack = open_rows[free]
-            chosen = stack.pop()
-            if not stack:
-                free_bits ^= 1 << free
-        else:
-            free, chosen = width, len(held)
-            held.append(0)
+        if free_bits.bit_length() <= length:
+            open_rows(1)
+        free = free_bits.bit_length() - 1
+        chosen = by_free[free].pop()
+        if not by_free[free]:
+            free_bits ^= 1 << free
         chosen_rows.append(chosen)
         chosen_columns.append(width - free)
         held[chosen] += 1
         left = free - length
         if left and held[chosen] < most:
-            open_rows[left].append(chosen)
+            by_free[left].append(chosen)
             free_bits |= 1 << left
     row[order], column[order] = chosen_rows, chosen_columns
-    return row, column
+    return len(held), row, column
 
 
 def _number_within(row: np.ndarray) -> np.ndarray:
