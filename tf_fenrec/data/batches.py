@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class TrainingBatches:
         self.num_sampled = num_sampled
         self.epoch = 0
         self.first_step = 0
+        self._ordered: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         """Steps an epoch."""
@@ -109,13 +110,23 @@ class TrainingBatches:
 
     def epoch_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from step `first_step` on."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
-        for step in range(first_step, len(self)):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.batch(chosen, np.random.default_rng([self.seed, epoch, step]))
+        return (self.step_batch(epoch, step) for step in range(first_step, len(self)))
+
+    def step_batch(self, epoch: int, step: int) -> Batch:
+        """The batch of a step of an epoch."""
+        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.batch(chosen, np.random.default_rng([self.seed, epoch, step]))
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The order of the examples in an epoch; the last one asked for is kept."""
+        if self._ordered is None or self._ordered[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+            self._ordered = (epoch, order)
+        return self._ordered[1]
 
     def as_dataset(self) -> tf.data.Dataset:
         """A `tf.data.Dataset` that gives epoch `self.epoch` from `self.first_step` on, whenever it is iterated."""
+        first_step = self.first_step
         spec: TargetSpec = {
             "item": ("int32", [None]),
             "label_ids": ("int32", [None, LABEL_WINDOW]),
@@ -124,10 +135,10 @@ class TrainingBatches:
         if self.num_sampled:
             spec |= {"sampled_ids": ("int32", [None]), "expected_counts": ("float32", [None])}
         return _tf_dataset(
-            lambda: self.epoch_batches(self.epoch, self.first_step),
+            lambda number: self.step_batch(self.epoch, first_step + number),
             self.max_length,
             spec,
-            len(self) - self.first_step,
+            len(self) - first_step,
         )
 
     def inputs(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
@@ -188,14 +199,17 @@ class EvaluationBatches:
         return values
 
     def __iter__(self) -> Iterator[Batch]:
-        for chosen in even_chunks(len(self.users), self.batch_size):
-            users = self.users[chosen]
-            held_out, items = self.held_out, self.dataset.items
-            target = held_out.target[users]
-            inputs = pack(take(items, held_out.start[users], target), self.max_length, self.packed)
-            excluded = self._excluded(users, items[target])
-            score = np.array(0.0 if self.protocol == "paper" else -np.inf, np.float32)
-            yield inputs, {"item": items[target], "excluded": excluded, "excluded_score": score}
+        return map(self.batch, range(len(self)))
+
+    def batch(self, number: int) -> Batch:
+        """The batch of that number: of every n-th user, beginning with this one, where there are n batches."""
+        users = self.users[number :: len(self)]
+        held_out, items = self.held_out, self.dataset.items
+        target = held_out.target[users]
+        inputs = pack(take(items, held_out.start[users], target), self.max_length, self.packed)
+        excluded = self._excluded(users, items[target])
+        score = np.array(0.0 if self.protocol == "paper" else -np.inf, np.float32)
+        return inputs, {"item": items[target], "excluded": excluded, "excluded_score": score}
 
     def _excluded(self, users: np.ndarray, targets: np.ndarray) -> np.ndarray:
         history_start = self.held_out.history_start[users]
@@ -218,7 +232,7 @@ class EvaluationBatches:
             "excluded": ("int32", [None, 2]),
             "excluded_score": ("float32", []),
         }
-        return _tf_dataset(lambda: iter(self), self.max_length, spec, len(self))
+        return _tf_dataset(self.batch, self.max_length, spec, len(self))
 
 
 def _check_size(batch_size: int) -> None:
@@ -244,14 +258,24 @@ def sequence_signature(width: int | None = None) -> dict[str, tf.TensorSpec]:
     return tokens | {"last": tf.TensorSpec([None], tf.int32), "slots": tf.TensorSpec([None, None], tf.int32)}
 
 
-def _tf_dataset(
-    generate: Callable[[], Iterator[Batch]], width: int, targets: TargetSpec, length: int
-) -> tf.data.Dataset:
+def _tf_dataset(make: Callable[[int], Batch], width: int, targets: TargetSpec, length: int) -> tf.data.Dataset:
+    """make(0), make(1), ... make(length - 1), made ahead of their use."""
     import tensorflow as tf
 
     signature = (
         sequence_signature(width),
         {name: tf.TensorSpec(shape, dtype) for name, (dtype, shape) in targets.items()},
     )
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(length)).prefetch(PREFETCH)
+    specs = tf.nest.flatten(signature)
+
+    def load(number: tf.Tensor) -> Any:
+        arrays = tf.numpy_function(
+            lambda number: tf.nest.flatten(make(int(number))), [number], [spec.dtype for spec in specs]
+        )
+        for array, spec in zip(arrays, specs, strict=True):
+            array.set_shape(spec.shape)
+        return tf.nest.pack_sequence_as(signature, arrays)
+
+    # Not `Dataset.from_generator`: under Python 3.11 TensorFlow fixes malloc's mmap threshold with it, and every buffer
+    # of a step is mapped, zeroed and unmapped anew.
+    return tf.data.Dataset.range(length).map(load).prefetch(PREFETCH)
