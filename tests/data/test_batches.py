@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from typing import Any
 
@@ -109,6 +110,47 @@ def test_as_dataset_gives_the_epoch_it_is_set_to() -> None:
     later = batches.as_dataset()
     assert int(later.cardinality()) == len(batches) - 2
     assert flat(list(later.as_numpy_iterator())) == flat(list(training().epoch_batches(2, 2)))
+
+
+class MallInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`; `hblks` counts the blocks that were mapped one by one."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    ]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="not glibc")
+def test_the_pipeline_does_not_make_malloc_map_every_block_anew() -> None:
+    """As `from_generator` does under Python 3.11: by default a size that was freed once comes from the heap."""
+    next(iter(training().as_dataset()))
+    next(iter(EvaluationBatches(DATASET, "valid").as_dataset()))
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
+        ctypes.c_void_p,
+        [ctypes.c_size_t],
+        [ctypes.c_void_p],
+    )
+    libc.mallinfo2.restype = MallInfo
+    size = 24 << 20  # no heap has that much left
+    libc.free(libc.malloc(size))
+    before = libc.mallinfo2().hblks
+    block = libc.malloc(size)
+    after = libc.mallinfo2().hblks
+    libc.free(block)
+    assert after == before
 
 
 def test_inputs_are_all_examples() -> None:
