@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tf_fenrec.data import packing
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,3 +22,11 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if not directory:
         pytest.skip("needs the benchmark files: --data-dir or FENREC_DATA_DIR")
     return Path(directory)
+
+
+@pytest.fixture(scope="module")
+def shared_rows() -> Iterator[None]:
+    """Few sequences share rows as many do: without rows that only make up a multiple, over which they would spread."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "ROWS_MULTIPLE", 1)
+        yield

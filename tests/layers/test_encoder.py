@@ -15,6 +15,7 @@ from tf_fenrec.layers import SASRecEncoder, padded_batch
 from tf_fenrec.losses import soft_label_cross_entropy
 
 WIDTH, NUM_ITEMS = 6, 12
+pytestmark = pytest.mark.usefixtures("shared_rows")
 
 
 def golden_encoder(dtype: str) -> SASRecEncoder:

@@ -19,6 +19,7 @@ from tf_fenrec.layers import SASRecEncoder
 from tf_fenrec.losses import EnduringContrastive
 from tf_fenrec.models import FENRec, fenrec
 
+pytestmark = pytest.mark.usefixtures("shared_rows")
 ENDURING = {"focal_temperature": 3.0, "margin": 0.3, "mix": 0.3, "hard_weight": 0.5}
 
 
@@ -172,6 +173,7 @@ def test_the_compiled_float32_step_equals_the_plain_one(warming_up: bool) -> Non
     for weight, value in zip(fast.weights, exact.weights, strict=True):
         weight.assign(tf.cast(tf.convert_to_tensor(value), weight.dtype))
     batch = next(tiny_models.training(batch_size=8).epoch_batches(0))
+    assert batch[0]["segments"].max() > 1
 
     @tf.function(jit_compile=True)
     def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
