@@ -119,7 +119,10 @@ def provenance() -> dict[str, Any]:
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
-            "accelerators": [device.name for device in tf.config.list_physical_devices("GPU")],
+            "accelerators": [
+                tf.config.experimental.get_device_details(device).get("device_name", device.name)
+                for device in tf.config.list_physical_devices("GPU")
+            ],
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
