@@ -75,6 +75,14 @@ def test_mixed_precision_trains_in_full_precision_where_it_matters(policy: str) 
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
 
 
+def test_a_step_compiled_for_a_gpu_can_use_every_variable() -> None:
+    """TensorFlow keeps int32 variables in the host's memory."""
+    model = tiny_models.model()
+    model.compile()
+    model.optimizer.build(model.trainable_variables)
+    assert not [variable.path for variable in (*model.variables, *model.metrics_variables) if variable.dtype == "int32"]
+
+
 def test_half_precision_is_close_to_float32() -> None:
     inputs, targets = next(tiny_models.training().epoch_batches(0))
     values = {}

@@ -87,13 +87,14 @@ class FENRec(keras.Model):
         self.warming_up = warm_up_epochs > 0
         self._encode_function: Callable[..., tf.Tensor] | None = None
         dim = encoder.item_embeddings.shape[1]
-        self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
+        # int64: TensorFlow keeps int32 variables in the host's memory, where a step compiled for a GPU can't use them.
+        self.step = self.add_weight(name="step", shape=(), dtype="int64", initializer="zeros", trainable=False)
         if fine_weight:
             self.centroids = self.add_weight(
                 name="centroids", shape=(num_clusters, dim), initializer="zeros", trainable=False
             )
             self.clustered = self.add_weight(
-                name="clustered", shape=(), dtype="int32", initializer="zeros", trainable=False
+                name="clustered", shape=(), dtype="int64", initializer="zeros", trainable=False
             )
         self.loss_means = {name: keras.metrics.Mean(name=name) for name in self._loss_names()}
         self.ranking_means = ranking_metrics()
@@ -186,7 +187,7 @@ class FENRec(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        seed = tf.stack([self.seed, tf.convert_to_tensor(self.step)])
+        seed = tf.stack([self.seed, tf.cast(self.step, tf.int32)])
         with tf.GradientTape() as tape:
             losses = self.compute_losses(inputs, targets, seed)
             scaled = self.optimizer.scale_loss(losses["loss"])
