@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from tf_fenrec.data import packing
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data-dir", help="where the benchmark files lie (default: FENREC_DATA_DIR)")
+
+
+def pytest_collection_finish() -> None:
+    """On a GPU TensorFlow rounds the operands of float32 products to 10 bits, unless it is told not to."""
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ class GRUEncoder(keras.layers.Layer):
         self.num_items, self.max_length = num_items, max_length
         self.table = keras.layers.Embedding(num_items + 2, 6)
         self.table.build()
-        self.gru = keras.layers.GRU(6)
+        self.gru = keras.layers.GRU(6, use_cudnn=False)  # cuDNN takes right-padded sequences only
         self.gru.build((None, None, 6))
         self.built = True
 
