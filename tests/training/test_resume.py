@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,17 @@ def test_killed_by_the_system(tmp_path: Path, whole: tuple[Path, dict[str, Any]]
     killed = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True)
     assert killed.returncode == -9, killed.stderr.decode()
     assert_same(run, tiny_run.sit(run), whole)
+
+
+def test_xla_is_told_to_add_up_in_a_fixed_order_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/there")
+    monkeypatch.setattr(trainer.tf.config, "list_physical_devices", lambda kind: [])
+    trainer._add_up_in_a_fixed_order(jit=True)
+    assert os.environ["XLA_FLAGS"] == "--xla_dump_to=/there"  # CPU kernels do so anyway
+    monkeypatch.setattr(trainer.tf.config, "list_physical_devices", lambda kind: [kind])
+    for _ in range(2):
+        trainer._add_up_in_a_fixed_order(jit=True)
+        assert os.environ["XLA_FLAGS"] == "--xla_dump_to=/there --xla_gpu_exclude_nondeterministic_ops=true"
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:

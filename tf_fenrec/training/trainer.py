@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,10 +60,7 @@ def train(
         if (result := run.result()) is not None:
             say(f"{run.directory} is finished")
             return result
-    if not config.jit:
-        # Some kernels add up in the order their threads finish, and a resumed run would differ. (Those XLA makes for
-        # CPUs do not, and Keras would not compile with this set.)
-        tf.config.experimental.enable_op_determinism()
+    _add_up_in_a_fixed_order(config.jit)
     model = build_model(config, dataset.num_items)
     # PyTorch's epsilon: the method was tuned with it.
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)
@@ -103,6 +101,16 @@ def train(
         )
         batches.first_step = 0
     return _finish(run, config, dataset, progress)
+
+
+def _add_up_in_a_fixed_order(jit: bool) -> None:
+    """Some kernels add up in the order their threads finish, and a resumed run would differ."""
+    if not jit:
+        tf.config.experimental.enable_op_determinism()  # Keras would not compile with this set
+    elif tf.config.list_physical_devices("GPU"):  # those XLA makes for CPUs don't
+        flags = os.environ.get("XLA_FLAGS", "")  # read at the first compilation of the process
+        if "xla_gpu_exclude_nondeterministic_ops" not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_exclude_nondeterministic_ops=true".strip()
 
 
 def _finish(run: Run, config: Config, dataset: SequenceDataset, progress: Progress) -> dict[str, Any]:
