@@ -77,7 +77,7 @@ def test_xla_is_told_to_add_up_in_a_fixed_order_on_a_gpu(monkeypatch: pytest.Mon
     monkeypatch.setattr(trainer.tf.config, "list_physical_devices", lambda kind: [kind])
     for _ in range(2):
         trainer._add_up_in_a_fixed_order(jit=True)
-        assert os.environ["XLA_FLAGS"] == "--xla_dump_to=/there --xla_gpu_exclude_nondeterministic_ops=true"
+        assert os.environ["XLA_FLAGS"] == "--xla_dump_to=/there --xla_gpu_deterministic_ops=true"
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:

@@ -109,8 +109,8 @@ def _add_up_in_a_fixed_order(jit: bool) -> None:
         tf.config.experimental.enable_op_determinism()  # Keras would not compile with this set
     elif tf.config.list_physical_devices("GPU"):  # those XLA makes for CPUs don't
         flags = os.environ.get("XLA_FLAGS", "")  # read at the first compilation of the process
-        if "xla_gpu_exclude_nondeterministic_ops" not in flags:
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_exclude_nondeterministic_ops=true".strip()
+        if "xla_gpu_deterministic_ops" not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
 def _finish(run: Run, config: Config, dataset: SequenceDataset, progress: Progress) -> dict[str, Any]:
