@@ -219,6 +219,14 @@ def test_evaluation_of_chosen_users() -> None:
     assert unpack(inputs) == [DATASET.sequence(user)[:-1].tolist() for user in users]
 
 
+def test_evaluation_batches_shrink_as_the_catalogue_grows() -> None:
+    """So that their scores do not."""
+    small, large, huge = (dataset_of([[1, 2, 3]], num_items) for num_items in (3, 10**6, 10**9))
+    sizes = [EvaluationBatches(data, "valid").batch_size for data in (small, large, huge)]
+    assert sizes == [512, 33, 1]
+    assert EvaluationBatches(large, "valid", batch_size=512).batch_size == 512
+
+
 def test_evaluation_as_dataset() -> None:
     batches = EvaluationBatches(DATASET, "valid", "strict", 8, batch_size=16)
     dataset = batches.as_dataset()

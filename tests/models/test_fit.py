@@ -119,7 +119,8 @@ def test_several_steps_an_execution_give_the_same() -> None:
     simple = {"contrastive": InfoNCE(), "warm_up_epochs": 0, "fine_weight": 0.0}
     one, two = compiled(**simple), compiled(steps_per_execution=2, **simple)
     assert len(training()) == 3  # so that the last execution has one step
-    found, expected = fit(two, 2), fit(one, 2)
+    assert len(validation(batch_size=8)) == 5
+    found, expected = (fit(model, 2, validation_data=validation(batch_size=8)) for model in (two, one))
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4)
     assert int(two.step) == 6

@@ -21,6 +21,7 @@ Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 TargetSpec = dict[str, tuple[str, list[int | None]]]  # type and shape of each target
 Protocol = Literal["paper", "strict"]
 PREFETCH = 4
+SCORES = 2**25  # at most in a batch of users by default; evaluation has a few such batches under way
 
 
 class TrainingBatches:
@@ -165,7 +166,8 @@ class EvaluationBatches:
         max_length: L.
         packed: see `TrainingBatches`.
         users: int [U], only these users, in file order.
-        batch_size: users a batch; bounds the memory, [batch_size, V + 2] scores.
+        batch_size: users a batch, whose scores are [batch_size, V + 2]; None: 512, or fewer where those would take more
+            than 128 MB.
     """
 
     def __init__(
@@ -176,9 +178,11 @@ class EvaluationBatches:
         max_length: int = 50,
         packed: bool = True,
         users: np.ndarray | None = None,
-        batch_size: int = 512,
+        batch_size: int | None = None,
     ) -> None:
         one_of("protocol", protocol, get_args(Protocol))
+        if batch_size is None:
+            batch_size = max(1, min(512, SCORES // (dataset.num_items + 2)))
         _check_size(batch_size)
         self.dataset = dataset
         self.split = split
@@ -278,4 +282,7 @@ def _tf_dataset(make: Callable[[int], Batch], width: int, targets: TargetSpec, l
 
     # Not `Dataset.from_generator`: under Python 3.11 TensorFlow fixes malloc's mmap threshold with it, and every buffer
     # of a step is mapped, zeroed and unmapped anew.
-    return tf.data.Dataset.range(length).map(load).prefetch(PREFETCH)
+    dataset = tf.data.Dataset.range(length).map(load).prefetch(PREFETCH)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing to tune, and an iterator waits up to 0.2 s for the tuner when it ends
+    return dataset.with_options(options)

@@ -15,6 +15,7 @@ from tf_fenrec.data.sequences import SequenceDataset
 from tf_fenrec.evaluation.baselines import Scorer, markov_scores, popularity_scores
 from tf_fenrec.metrics import CUTOFFS, exclude, rank_values, target_ranks
 from tf_fenrec.models import FENRec
+from tf_fenrec.parallel import few_at_once
 
 LENGTH_EDGES = (5, 10, 20, 30, 50)
 
@@ -77,14 +78,17 @@ def rank_users(model: FENRec, dataset: SequenceDataset, split: Split, protocol: 
 
 
 def _rank(batches: EvaluationBatches, score: Callable[[dict[str, tf.Tensor]], tf.Tensor]) -> Ranking:
-    ranks = []
     recommended = np.zeros(batches.dataset.num_items + 2, bool)
     top = min(CUTOFFS[-1], len(recommended))
-    for inputs, targets in batches.as_dataset():
+
+    def rank(number: int) -> np.ndarray:
+        inputs, targets = tf.nest.map_structure(tf.constant, batches.batch(number))
         scores, excluded = score(inputs), (targets["excluded"], targets["excluded_score"])
-        ranks.append(target_ranks(scores, targets["item"], *excluded).numpy())
         values, items = tf.math.top_k(exclude(scores, *excluded), top)
         recommended[items.numpy()[np.isfinite(values.numpy())]] = True
+        return target_ranks(scores, targets["item"], *excluded).numpy()
+
+    ranks = list(few_at_once(rank, range(len(batches))))
     return Ranking(batches.in_order(ranks), recommended)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -24,10 +23,10 @@ from tf_fenrec.losses import (
 )
 from tf_fenrec.metrics import rank_values, ranking_metrics, target_ranks
 from tf_fenrec.models.intents import cluster_centroids
+from tf_fenrec.parallel import few_at_once
 from tf_fenrec.randomness import split_seed
 
-CHUNK_EXAMPLES = 1024  # encoded together for the clustering
-CHUNKS_AT_ONCE = 3
+CHUNK_EXAMPLES = 2048  # encoded together for the clustering
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
@@ -61,6 +60,7 @@ class FENRec(keras.Model):
     """
 
     jit_compile: Any  # a property of keras.Model
+    test_function: Any
 
     def __init__(
         self,
@@ -198,26 +198,43 @@ class FENRec(keras.Model):
             mean.update_state(losses[name], sample_weight=tf.shape(targets["item"])[0])
         return {name: mean.result() for name, mean in self.loss_means.items()}
 
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+    def make_test_function(self, force: bool = False) -> Any:
+        """Keras' test function: means of the ranking metrics, with the ranks of a few batches computed ahead."""
+        if self.test_function is not None and not force:
+            return self.test_function
+        source: Iterator[Any] | None = None
+        ranks: Iterator[tf.Tensor] = iter(())
+        update = tf.function(self._update_ranking_means, input_signature=[tf.TensorSpec([None], tf.int32)])
+
+        def test_function(batches: Iterator[Any]) -> dict[str, tf.Tensor]:
+            nonlocal source, ranks
+            if batches is not source:
+                source, ranks = batches, few_at_once(self._rank, batches)
+            logs = update(next(ranks))
+            for _, more in zip(range(self.steps_per_execution - 1), ranks, strict=False):
+                logs = update(more)
+            return logs
+
+        self.test_function = test_function
+        return test_function
+
+    def _rank(self, data: Any) -> tf.Tensor:
+        """int32 [U], the ranks of a batch's held-out items."""
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
         scores = self.scores(self.encode(inputs))
-        ranks = target_ranks(scores, targets["item"], targets["excluded"], targets["excluded_score"])
+        return target_ranks(scores, targets["item"], targets["excluded"], targets["excluded_score"])
+
+    def _update_ranking_means(self, ranks: tf.Tensor) -> dict[str, tf.Tensor]:
         for name, values in rank_values(ranks).items():
             self.ranking_means[name].update_state(values)
         return {name: mean.result() for name, mean in self.ranking_means.items()}
 
-    def make_test_function(self, force: bool = False) -> Any:
-        return self._without_jit(super().make_test_function, force)
-
     def make_predict_function(self, force: bool = False) -> Any:
-        return self._without_jit(super().make_predict_function, force)
-
-    def _without_jit(self, make: Callable[[bool], Any], force: bool) -> Any:
         # Chunks of users differ in shape: compiling each would take longer than running it.
         compiled_with = self.jit_compile
         self.jit_compile = False
         try:
-            return make(force)
+            return super().make_predict_function(force)
         finally:
             self.jit_compile = compiled_with
 
@@ -348,10 +365,8 @@ class FENRec(keras.Model):
         def fill(chosen: np.ndarray) -> None:
             features[chosen] = encode(batches.inputs(chosen))
 
-        # A few chunks at once: while one is packed, or waits for its slowest thread, another keeps the cores busy.
-        with ThreadPoolExecutor(CHUNKS_AT_ONCE) as threads:
-            for _ in threads.map(fill, even_chunks(len(batches.examples), CHUNK_EXAMPLES)):
-                pass
+        for _ in few_at_once(fill, even_chunks(len(batches.examples), CHUNK_EXAMPLES)):
+            pass
         return features
 
     def encode(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
