@@ -54,16 +54,21 @@ def main() -> None:
     for phase in ("input pipeline, a step", "fit, a step"):
         measured(phase, args.dataset)
     between = {phase: measured(phase, args.dataset) for phase in ("features", "clustering", "validation")}
-    common = between["clustering"]["seconds"] + between["validation"]["seconds"]
+    common = work(between["clustering"]) + work(between["validation"])
     for figures in between.values():
         figures["share_of_epoch"] = {
-            when: figures["seconds"] / (step["seconds"] * step["steps"] + common)
+            when: work(figures) / (work(step) * step["steps"] + common)
             for (dataset, when), step in steps.items()
             if dataset == args.dataset
         }
         shares = ", ".join(f"{share:.1%} {when}" for when, share in figures["share_of_epoch"].items())
         print(f"{figures['phase']}: {shares} warm-up of an epoch's steps, clustering and validation", flush=True)
     write(args.json, {"machine": machine(), "rows": rows})
+
+
+def work(figures: dict[str, Any]) -> float:
+    """A time in units of the machine's rate, which may change between two processes."""
+    return figures["seconds"] * figures["gflops"]
 
 
 def line(figures: dict[str, Any]) -> str:

@@ -223,7 +223,7 @@ def test_evaluation_batches_shrink_as_the_catalogue_grows() -> None:
     """So that their scores do not."""
     small, large, huge = (dataset_of([[1, 2, 3]], num_items) for num_items in (3, 10**6, 10**9))
     sizes = [EvaluationBatches(data, "valid").batch_size for data in (small, large, huge)]
-    assert sizes == [512, 33, 1]
+    assert sizes == [640, 16, 1]
     assert EvaluationBatches(large, "valid", batch_size=512).batch_size == 512
 
 

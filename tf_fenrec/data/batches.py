@@ -21,7 +21,7 @@ Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 TargetSpec = dict[str, tuple[str, list[int | None]]]  # type and shape of each target
 Protocol = Literal["paper", "strict"]
 PREFETCH = 4
-SCORES = 2**25  # at most in a batch of users by default; evaluation has a few such batches under way
+SCORES = 2**24  # at most in a batch of users by default; evaluation has a few such batches under way
 
 
 class TrainingBatches:
@@ -166,8 +166,8 @@ class EvaluationBatches:
         max_length: L.
         packed: see `TrainingBatches`.
         users: int [U], only these users, in file order.
-        batch_size: users a batch, whose scores are [batch_size, V + 2]; None: 512, or fewer where those would take more
-            than 128 MB.
+        batch_size: users a batch, whose scores are [batch_size, V + 2]; None: 640, or fewer where those would take more
+            than 64 MB.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class EvaluationBatches:
     ) -> None:
         one_of("protocol", protocol, get_args(Protocol))
         if batch_size is None:
-            batch_size = max(1, min(512, SCORES // (dataset.num_items + 2)))
+            batch_size = max(1, min(640, SCORES // (dataset.num_items + 2)))
         _check_size(batch_size)
         self.dataset = dataset
         self.split = split
