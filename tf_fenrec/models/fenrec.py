@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from tf_fenrec.parallel import few_at_once
 from tf_fenrec.randomness import split_seed
 
 CHUNK_EXAMPLES = 2048  # encoded together for the clustering
+
+_making = threading.Lock()
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
@@ -374,12 +377,13 @@ class FENRec(keras.Model):
         return self._encoding()(inputs)
 
     def _encoding(self) -> Callable[..., tf.Tensor]:
-        if self._encode_function is None:  # kept: compiling it anew in every epoch would take longer than running it
-            self._encode_function = tf.function(
-                lambda inputs: self.encoder(inputs, training=False),
-                input_signature=[sequence_signature()],
-                jit_compile=bool(self.jit_compile),
-            )
+        with _making:  # a function that each of a few threads made would be compiled by each
+            if self._encode_function is None:  # kept: compiling it anew every epoch would take longer than running it
+                self._encode_function = tf.function(
+                    lambda inputs: self.encoder(inputs, training=False),
+                    input_signature=[sequence_signature()],
+                    jit_compile=bool(self.jit_compile),
+                )
         return self._encode_function
 
     # ---- answers
