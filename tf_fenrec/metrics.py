@@ -24,7 +24,7 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, excluded: tf.Tensor, exc
     what is ahead is counted in one pass over the scores as they are, and then put right for each pair.
 
     Args:
-        scores: [U, V + 2].
+        scores: float32 or float64 [U, V + 2].
         targets: int32 [U].
         excluded: int32 [P, 2], different pairs of row and item id; the target's own may be one.
         excluded_score: scalar, 0 in the paper's protocol, -inf in the strict one.
@@ -45,15 +45,29 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, excluded: tf.Tensor, exc
         return tf.cast(~_not_ahead(pair_scores, item, own_score, own_item), tf.int32)
 
     moved = ahead(value) - ahead(tf.gather_nd(scores, excluded))
-    return 1 + _count_ahead(scores, own, targets) + tf.math.unsorted_segment_sum(moved, row, users)
+    return 1 + _COUNT_AHEAD[scores.dtype](scores, own, targets) + tf.math.unsorted_segment_sum(moved, row, users)
 
 
-@tf.function(jit_compile=True)  # one pass over the scores instead of one for each operation
 def _count_ahead(scores: tf.Tensor, own: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """int32 [U], how many items stand before one with score `own` [U] and id `targets` [U]."""
     items = tf.range(tf.shape(scores)[1])
     not_ahead = _not_ahead(scores, items[None, :], own[:, None], targets[:, None])
     return tf.shape(scores)[1] - tf.reduce_sum(tf.cast(not_ahead, tf.int32), axis=1)
+
+
+_COUNT_AHEAD = {
+    dtype: tf.function(
+        _count_ahead,
+        # Without it each batch size is traced by each of the threads that rank, and TensorFlow warns of it.
+        input_signature=[
+            tf.TensorSpec([None, None], dtype),
+            tf.TensorSpec([None], dtype),
+            tf.TensorSpec([None], tf.int32),
+        ],
+        jit_compile=True,  # one pass over the scores instead of one for each operation
+    )
+    for dtype in (tf.float32, tf.float64)
+}
 
 
 def _not_ahead(score: tf.Tensor, item: tf.Tensor, own_score: tf.Tensor, own_item: tf.Tensor) -> tf.Tensor:
