@@ -49,7 +49,7 @@ def slow_metrics(order: list[int], target: int) -> dict[str, float]:
     return values
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ranking=rankings(), strict=st.booleans())
 def test_both_protocols_equal_a_slow_ranking(
     ranking: tuple[np.ndarray, list[list[int]], list[int]], strict: bool

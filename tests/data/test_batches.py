@@ -35,7 +35,7 @@ def training(**changes: Any) -> TrainingBatches:
     return TrainingBatches(DATASET, **{"batch_size": 32, "views": VIEWS, "max_length": 8, "seed": 7} | changes)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sequences=user_sequences(), batch_size=st.integers(2, 9), packed=st.booleans(), max_length=st.integers(1, 6))
 def test_an_epoch_holds_every_example_once(
     sequences: list[list[int]], batch_size: int, packed: bool, max_length: int
@@ -175,7 +175,7 @@ def test_training_needs_an_example() -> None:
         TrainingBatches(dataset_of([[1, 2, 3], [3, 2, 1]]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     sequences=user_sequences(),
     which=st.sampled_from(["valid", "test"]),

@@ -68,7 +68,6 @@ def test_second_views_equal_the_golden_ones(golden_examples: TrainingExamples) -
         assert is_alone == example["second_view_is_self_fallback"]
 
 
-@settings(deadline=None)
 @given(sequences=user_sequences(), max_length=st.integers(1, 12))
 def test_every_training_item_from_the_second_on_is_a_target_once(sequences: list[list[int]], max_length: int) -> None:
     dataset = dataset_of(sequences)
@@ -90,7 +89,6 @@ def test_every_training_item_from_the_second_on_is_a_target_once(sequences: list
     assert examples.target.tolist() == positions
 
 
-@settings(deadline=None)
 @given(
     sequences=user_sequences(),
     max_length=st.integers(1, 12),
@@ -120,7 +118,6 @@ def slow_label(training: list[int], number: int, gamma: float, rule: LabelRule) 
     return {item: weight for item, weight in weights.items() if weight}
 
 
-@settings(deadline=None)
 @given(
     sequences=user_sequences(),
     gamma=st.sampled_from([0.0, 0.3, 1.0]),
@@ -150,7 +147,6 @@ def test_without_decay_labels_are_one_hot() -> None:
         assert (weights.max(axis=1) == 1).all()
 
 
-@settings(deadline=None)
 @given(sequences=user_sequences(), max_length=st.integers(1, 5))
 def test_last_partners_equal_slow_ones(sequences: list[list[int]], max_length: int) -> None:
     slow = slow_examples(sequences, max_length)
@@ -164,7 +160,7 @@ def test_last_partners_equal_slow_ones(sequences: list[list[int]], max_length: i
     assert TrainingExamples(dataset_of(sequences), max_length).last_partner.tolist() == expected
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(sequences=user_sequences(most_users=4, longest=9), seed=st.integers(0, 2**32))
 def test_random_partners_are_all_others_with_the_target(sequences: list[list[int]], seed: int) -> None:
     targets = [target for _, _, target in slow_examples(sequences, 50)]
@@ -191,7 +187,6 @@ def test_a_dropout_view_is_the_example_itself() -> None:
     assert split(DropoutView()(examples, chosen, np.random.default_rng())) == inputs_of(examples, chosen)
 
 
-@settings(deadline=None)
 @given(sequences=user_sequences(), max_length=st.integers(1, 12), which=st.sampled_from(["valid", "test"]))
 def test_held_out_inputs_equal_slow_ones(sequences: list[list[int]], max_length: int, which: Split) -> None:
     dataset = dataset_of(sequences)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.small_data import join, split, unpack
@@ -18,7 +18,6 @@ def widths_and_sequences(draw: st.DrawFn) -> tuple[int, list[list[int]]]:
     return width, draw(st.lists(sequence, min_size=1, max_size=60))
 
 
-@settings(deadline=None)
 @given(drawn=widths_and_sequences(), packed=st.booleans())
 def test_unpacking_gives_the_sequences_back(drawn: tuple[int, list[list[int]]], packed: bool) -> None:
     width, sequences = drawn
@@ -29,7 +28,6 @@ def test_unpacking_gives_the_sequences_back(drawn: tuple[int, list[list[int]]], 
     assert batch["items"].shape[1] == width
 
 
-@settings(deadline=None)
 @given(drawn=widths_and_sequences(), packed=st.booleans())
 def test_segments_and_positions(drawn: tuple[int, list[list[int]]], packed: bool) -> None:
     width, sequences = drawn
@@ -50,7 +48,6 @@ def test_segments_and_positions(drawn: tuple[int, list[list[int]]], packed: bool
         assert positions[row, columns].tolist() == list(range(width - len(sequence), width))
 
 
-@settings(deadline=None)
 @given(drawn=widths_and_sequences())
 def test_the_padded_form_is_right_aligned(drawn: tuple[int, list[list[int]]]) -> None:
     width, sequences = drawn
@@ -65,7 +62,6 @@ def fewest_rows(lengths: list[int], width: int) -> int:
     return -(-needed // ROWS_MULTIPLE) * ROWS_MULTIPLE
 
 
-@settings(deadline=None)
 @given(drawn=widths_and_sequences())
 def test_more_rows_than_the_fewest_come_only_when_all_are_half_full(drawn: tuple[int, list[list[int]]]) -> None:
     width, sequences = drawn

@@ -56,7 +56,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(records=RECORDS, core=st.integers(1, 4), drop_duplicates=st.booleans(), form=few("json", "parquet"))
 def test_equals_the_slow_computation(records: list[Record], core: int, drop_duplicates: bool, form: str) -> None:
     sequences, items = slow(records, core, drop_duplicates)

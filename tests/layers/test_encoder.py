@@ -113,7 +113,7 @@ def encoder() -> SASRecEncoder:
 SEQUENCES = st.lists(st.lists(st.integers(1, NUM_ITEMS), min_size=1, max_size=WIDTH), min_size=1, max_size=12)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(sequences=SEQUENCES)
 def test_packed_equals_padded(encoder: SASRecEncoder, sequences: list[list[int]]) -> None:
     padded = np.array([[0] * (WIDTH - len(sequence)) + sequence for sequence in sequences], np.int32)

@@ -97,7 +97,7 @@ def test_closed_form_equals_the_golden_hard_negatives(case: Case, dtype: str, to
     np.testing.assert_array_equal(gradient[count:], 0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32),
     rows=st.integers(2, 4),

@@ -125,7 +125,7 @@ def scorer(request: pytest.FixtureRequest) -> FENRec:
     return model
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(histories=HISTORIES, k=st.integers(1, 20), exclude_seen=st.booleans())
 def test_recommendations_are_the_best_allowed_items(
     scorer: FENRec, histories: list[list[int]], k: int, exclude_seen: bool

@@ -396,7 +396,7 @@ VALUES = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(list(VALUES)), SHAPES)
 def test_tensors_are_those_of_tensorflow(data, dtype, shape):
     count = int(np.prod(shape))

@@ -88,7 +88,7 @@ ROWS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
 def test_answers_equal_an_independent_computation(served, exported, rows):
     rows = [(exported.raw(h), k, seen, exported.raw(x), exported.raw(a)) for h, k, seen, x, a in rows]
@@ -98,7 +98,7 @@ def test_answers_equal_an_independent_computation(served, exported, rows):
         check_row(outputs, number, exported, exported.reference(*row))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(st.tuples(st.lists(ITEMS, max_size=12), st.lists(ITEMS, max_size=12)), min_size=1, max_size=4))
 def test_scores_and_vectors_equal_an_independent_computation(served, exported, rows):
     histories, candidates = ([exported.raw(row[i]) for row in rows] for i in (0, 1))

@@ -148,7 +148,7 @@ def test_an_empty_file_is_refused(tmp_path):
         added_items(write(tmp_path, "", "  "), STRINGS, VECTORS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=60))
 def test_no_file_is_a_bug(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.jsonl"

@@ -126,7 +126,7 @@ def test_the_seed_decides_and_the_number_of_requests_is_bounded(fake, monkeypatc
     assert not np.array_equal(first, other)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(capacity=st.floats(0.5, 5000))
 def test_saturation_is_found_from_either_side(capacity):
     # Given a server that answers `capacity` requests a second and queues the others

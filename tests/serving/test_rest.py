@@ -190,7 +190,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     body=st.dictionaries(st.sampled_from(["instances", "inputs", "signature_name"]), VALUES)
     | st.dictionaries(st.sampled_from(sorted(GOOD)), VALUES).map(lambda some: {"instances": [GOOD | some]})
