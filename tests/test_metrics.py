@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.golden_vectors import cases
-from tf_fenrec.metrics import CUTOFFS, exclude, rank_values, ranking_metrics, target_ranks
+from tf_fenrec.metrics import _COUNT_AHEAD, CUTOFFS, exclude, rank_values, ranking_metrics, target_ranks
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -73,6 +73,13 @@ def test_both_protocols_equal_a_slow_ranking(
     assert set(found) == set(expected[0])
     for name, values in found.items():
         np.testing.assert_allclose(values, [user[name] for user in expected], rtol=1e-6)
+
+
+def test_all_batch_sizes_share_a_trace() -> None:
+    for users in (1, 2, 3):
+        targets = tf.ones([users], tf.int32)
+        target_ranks(tf.zeros([users, 4]), targets, tf.zeros([0, 2], tf.int32), tf.constant(0.0))
+    assert _COUNT_AHEAD[tf.float32].experimental_get_tracing_count() == 1
 
 
 def test_a_diverged_model_ranks_last() -> None:

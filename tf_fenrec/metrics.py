@@ -58,7 +58,8 @@ def _count_ahead(scores: tf.Tensor, own: tf.Tensor, targets: tf.Tensor) -> tf.Te
 _COUNT_AHEAD = {
     dtype: tf.function(
         _count_ahead,
-        # Without it each batch size is traced by each of the threads that rank, and TensorFlow warns of it.
+        # One trace for all batch sizes: of threads that rank at once, those that wait for a trace count as tracing
+        # too, and after a few of them TensorFlow warns the user.
         input_signature=[
             tf.TensorSpec([None, None], dtype),
             tf.TensorSpec([None], dtype),
