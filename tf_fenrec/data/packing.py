@@ -13,6 +13,7 @@ The plain padded form is the same thing with one right-aligned sequence a row.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,53 @@ import numpy as np
 ROWS_MULTIPLE = 16  # rows are filled up to a multiple, so that XLA compiles a handful of shapes only
 
 
+class Labels(NamedTuple):
+    """What is predicted where. A label belongs to a token: P labels of k weighted items each.
+
+    Args:
+        tokens: int64 [P], index into `Sequences.items` of the token whose vector predicts; ascending.
+        ids: int32 [P, k], the items predicted; 0 where a label has fewer than k.
+        weights: float32 [P, k], their weights, which sum to 1; 0 where the id is 0.
+    """
+
+    tokens: np.ndarray
+    ids: np.ndarray
+    weights: np.ndarray
+
+
 class Sequences(NamedTuple):
-    """S sequences one after the other: `items` int32 [M], `lengths` int64 [S]; none is empty."""
+    """S sequences one after the other.
+
+    Args:
+        items: int32 [M], item ids from 1 to V, or the mask V + 1.
+        lengths: int64 [S]; a sequence may be empty only where rows are not packed.
+        labels: what is predicted at which tokens, None where nothing is.
+    """
 
     items: np.ndarray
     lengths: np.ndarray
+    labels: Labels | None = None
+
+
+def hard_labels(tokens: np.ndarray, items: np.ndarray) -> Labels:
+    """Labels of one item each: `items` [P] at `tokens` [P]."""
+    return Labels(tokens.astype(np.int64), items.astype(np.int32)[:, None], np.ones((len(items), 1), np.float32))
+
+
+def join(parts: Iterable[Sequences]) -> Sequences:
+    """All sequences of several groups, one group after the other, with the labels of those that have any."""
+    parts = list(parts)
+    begins = np.cumsum([0, *(len(part.items) for part in parts)])
+    labels = [
+        part.labels._replace(tokens=part.labels.tokens + begin)
+        for part, begin in zip(parts, begins, strict=False)
+        if part.labels is not None
+    ]
+    return Sequences(
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+        Labels(*(np.concatenate(arrays) for arrays in zip(*labels, strict=True))) if labels else None,
+    )
 
 
 def take(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> Sequences:

@@ -1,0 +1,1 @@
+"""Example rules: who trains on what. One file a rule."""
