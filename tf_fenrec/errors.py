@@ -16,3 +16,9 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Raises InputError when the argument `name` is none of the allowed words."""
     if value not in allowed:
         raise InputError(f"`{name}` should be one of {', '.join(allowed)}. Received: {value!r}")
+
+
+def above_zero(name: str, value: float) -> None:
+    """Raises InputError when the argument `name` is not a positive number."""
+    if not value > 0:
+        raise InputError(f"`{name}` must be above 0. Received: {name}={value}")

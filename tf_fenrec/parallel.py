@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def few_at_once(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """function(item) of each item, in order.
 
     A few are under way at once, in threads: while one is packed, or waits for the slowest thread of a product, others
@@ -27,3 +28,10 @@ def few_at_once(function: Callable[[Item], Result], items: Iterable[Item]) -> It
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def usable_cores() -> int:
+    """The processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -20,6 +20,7 @@ import tf_fenrec
 from tf_fenrec.analysis.plan import Standing
 from tf_fenrec.analysis.results import read_results
 from tf_fenrec.config import Config
+from tf_fenrec.parallel import usable_cores
 from tf_fenrec.training.run import Run
 
 TYPICAL_EPOCHS = 200  # of the paper's presets, until a run of the dataset has ended
@@ -63,7 +64,7 @@ def train_all(
     jobs: int,
     results: Path,
     data_dir: Path | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     poll_seconds: float = 1.0,
 ) -> Outcome:
     """Trains what is not finished, `jobs` at a time, sharing the cores evenly.
@@ -77,7 +78,7 @@ def train_all(
         jobs: how many run at once.
         results: where their results go.
         data_dir: where benchmark files lie.
-        say: receives each line for the user: one an epoch of each run.
+        log: receives each line for the user: one an epoch of each run.
         poll_seconds: how often to look.
 
     Raises:
@@ -94,16 +95,16 @@ def train_all(
                     process = _start(standing, jobs, results, data_dir)
                     if process is None:
                         outcome.elsewhere.append(standing.run.directory.name)
-                        say(f"{standing.run.directory.name}: another process is training it")
+                        log(f"{standing.run.directory.name}: another process is training it")
                     else:
                         running.append(Child(standing, process, len(read_history(standing.run))))
-                        say(f"{standing.run.directory.name}: {'resumed' if standing.state == 'broken' else 'started'}")
+                        log(f"{standing.run.directory.name}: {'resumed' if standing.state == 'broken' else 'started'}")
                 for child in list(running):
                     status = child.process.poll()  # before the metrics, so that none are missed
-                    _show_epochs(child, running, queue, jobs, results, say)
+                    _show_epochs(child, running, queue, jobs, results, log)
                     if status is not None:
                         running.remove(child)
-                        _end(child, status, outcome, say)
+                        _end(child, status, outcome, log)
                 if running:
                     time.sleep(poll_seconds)
         finally:
@@ -135,7 +136,7 @@ def _start(standing: Standing, jobs: int, results: Path, data_dir: Path | None) 
     """The child's process; None when another process holds its log."""
     file = log_file(standing.run)
     file.parent.mkdir(parents=True, exist_ok=True)
-    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    threads = str(max(1, usable_cores() // jobs))
     limits = {} if jobs == 1 else dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"), threads)
     paths = [str(Path(tf_fenrec.__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = os.environ | limits | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
@@ -171,18 +172,18 @@ def _stop(children: Sequence[Child], interruptions: _Interruptions) -> None:
             time.sleep(0.05)
 
 
-def _end(child: Child, status: int, outcome: Outcome, say: Callable[[str], None]) -> None:
+def _end(child: Child, status: int, outcome: Outcome, log: Callable[[str], None]) -> None:
     name = child.standing.run.directory.name
     if status == 0:
         outcome.finished.append(name)
-        say(f"{name}: finished")
+        log(f"{name}: finished")
         return
-    log = log_file(child.standing.run)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    written = log_file(child.standing.run)
+    lines = written.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = lines[-1] if lines else "it wrote nothing"
     outcome.failed[name] = last
     how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-    say(f"{name}: failed ({how}; more in {log}): {last}")
+    log(f"{name}: failed ({how}; more in {written}): {last}")
 
 
 # ---- progress and remaining time
@@ -196,7 +197,7 @@ def read_history(run: Run) -> list[dict[str, Any]]:
 
 
 def _show_epochs(
-    child: Child, running: Sequence[Child], queue: Sequence[Standing], jobs: int, results: Path, say: Callable
+    child: Child, running: Sequence[Child], queue: Sequence[Standing], jobs: int, results: Path, log: Callable
 ) -> None:
     history = read_history(child.standing.run)
     if len(history) <= child.printed:
@@ -206,7 +207,7 @@ def _show_epochs(
     best = max(history, key=lambda entry: entry[SELECTION])
     left = remaining_seconds(config, history, _typical(child.standing, results))
     everything = _all_remaining(running, queue, jobs, results)
-    say(
+    log(
         f"{child.standing.run.directory.name}  epoch {len(history):>3}/{config.epochs}  best ndcg@20 "
         f"{best[SELECTION]:.4f} (epoch {history.index(best) + 1})  {epoch_seconds(history):.1f} s an epoch  about "
         f"{duration(left)} left, {duration(everything)} for all {len(running) + len(queue)}"

@@ -14,14 +14,15 @@ import numpy as np
 
 from tf_fenrec.analysis.results import Result
 from tf_fenrec.config import Config
-from tf_fenrec.data import SequenceDataset, load
+from tf_fenrec.data import SequenceDataset
 from tf_fenrec.data.batches import Protocol
-from tf_fenrec.data.examples import HeldOut
+from tf_fenrec.data.held_out import HeldOut
 from tf_fenrec.errors import InputError
 from tf_fenrec.evaluation import rank_users
-from tf_fenrec.evaluation.evaluate import LENGTH_EDGES, by_edges
-from tf_fenrec.models import FENRec, load_model
-from tf_fenrec.paper import variant
+from tf_fenrec.paper import ABLATIONS
+from tf_fenrec.ranking import LENGTH_EDGES, by_edges
+from tf_fenrec.systems import load_model
+from tf_fenrec.systems.base import SequenceModel
 from tf_fenrec.training.run import Run
 
 POPULARITY_EDGES = (5, 10, 20, 50)
@@ -48,7 +49,7 @@ class FinishedRun:
     result: dict[str, Any]
 
     @cached_property
-    def model(self) -> FENRec:
+    def model(self) -> SequenceModel:
         """The model with the selected weights."""
         return load_model(self.run.best_file)
 
@@ -70,7 +71,7 @@ def open_runs(
     [(name, times)] = Counter(directory.resolve().name for directory in directories).most_common(1)
     if times > 1:
         raise InputError(f"`--run` should name directories of different names. Received: {times} called {name}")
-    data = load(dataset or Run(directories[0]).dataset()["name"], data_dir)
+    data = Run(directories[0]).load_dataset(dataset, data_dir)
     runs = []
     for directory in directories:
         run = Run(directory)
@@ -84,18 +85,19 @@ def open_runs(
 
 
 def labels(runs: Sequence[FinishedRun]) -> list[str]:
-    """What each run is, whatever its seed: Table 3's name, and other hyper-parameters in which the runs differ."""
+    """What each run is, whatever its seed: its row in the paper's tables, and the hyper-parameters in which runs of its
+    system differ that the row doesn't say."""
+    names = [run.config.row or str(run.config.model) for run in runs]
     others = []
-    for run in runs:
-        named = {"seed", "hard_negatives"}  # what `variant` says, and no more
-        named |= set() if run.config.gamma else {"gamma"}
-        named |= set() if run.config.contrasts else {"coarse_weight", "fine_weight"}
-        others.append({name: value for name, value in run.config.to_dict().items() if name not in named})
-    differ = [name for name in runs[0].config.to_dict() if len({other[name] for other in others if name in other}) > 1]
-    return [
-        ", ".join([variant(run.config), *(f"{name} {other[name]}" for name in differ if name in other)])
-        for run, other in zip(runs, others, strict=True)
-    ]
+    for run, name in zip(runs, names, strict=True):
+        said = {"seed"} | set(ABLATIONS[name][2] if name in ABLATIONS else ())
+        others.append({key: value for key, value in run.config.to_dict().items() if key not in said})
+    found = []
+    for run, name, own in zip(runs, names, others, strict=True):
+        alike = [other for peer, other in zip(runs, others, strict=True) if peer.config.model == run.config.model]
+        differ = [key for key, value in own.items() if any(key in other and other[key] != value for other in alike)]
+        found.append(", ".join([name, *(f"{key} {own[key]}" for key in differ)]))
+    return found
 
 
 def by_label(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:

@@ -12,7 +12,8 @@ from tf_fenrec.analysis.results import read_results
 from tf_fenrec.config import Config
 from tf_fenrec.errors import InputError
 from tf_fenrec.files import write_json
-from tf_fenrec.paper import SWEEPS, TABLES, VARIANTS, configuration
+from tf_fenrec.paper import ABLATIONS, SWEEPS, TABLES, Row
+from tf_fenrec.systems import configure
 from tf_fenrec.training.run import Run
 
 Hashes = dict[str, str]
@@ -25,6 +26,7 @@ class PlannedRun:
 
     dataset: str
     label: str
+    preset: str
     config: Config
 
     @property
@@ -46,30 +48,29 @@ def table_plan(
         changes: hyper-parameters changed in all of them, except where a row sets them itself; the runs are then no
             reproductions.
     """
-    return _plan(datasets, seeds, {row: VARIANTS[row] for row in TABLES[table]}, changes or {})
+    return _plan(datasets, seeds, TABLES[table], changes or {})
 
 
 def sweep_plan(
     parameter: str, datasets: Sequence[str], seeds: Sequence[int], changes: dict[str, Any] | None = None
 ) -> list[PlannedRun]:
     """The runs of a sweep (Fig. 6): one hyper-parameter changes, the others are the preset's."""
-    return _plan(
-        datasets,
-        seeds,
-        {f"{parameter}-{value}": {parameter: value} for value in SWEEPS[parameter]},
-        changes or {},
-    )
+    model, preset, _ = ABLATIONS["FENRec"]
+    rows = {f"{parameter}-{value}": (model, preset, {parameter: value}) for value in SWEEPS[parameter]}
+    return _plan(datasets, seeds, rows, changes or {})
 
 
 def _plan(
-    datasets: Sequence[str], seeds: Sequence[int], rows: dict[str, dict[str, Any]], changes: dict[str, Any]
+    datasets: Sequence[str], seeds: Sequence[int], rows: dict[str, Row], changes: dict[str, Any]
 ) -> list[PlannedRun]:
     suffix = " changed" if changes else ""  # `standings` numbers the names that are taken
     return [
-        PlannedRun(dataset, label + suffix, configuration(dataset, changes | row | {"seed": seed}))
+        PlannedRun(
+            dataset, label + suffix, preset, configure(model, dataset, preset, **(changes | own | {"seed": seed}))
+        )
         for seed in seeds
         for dataset in datasets
-        for label, row in rows.items()
+        for label, (model, preset, own) in rows.items()
     ]
 
 
@@ -96,8 +97,12 @@ class Standing:
             given += ["--data-dir", str(data_dir)]
         if self.state == "broken":
             return [*given, "--resume"]
-        base = configuration(self.planned.dataset, {}).to_dict()
-        for name, value in self.planned.config.to_dict().items():
+        planned = self.planned
+        model = planned.config.model
+        assert model is not None  # `configure` made it
+        given += ["--model", model, "--preset", planned.preset]
+        base = configure(model, planned.dataset, planned.preset).to_dict()
+        for name, value in planned.config.to_dict().items():
             option = name.replace("_", "-")
             if value == base[name]:
                 continue

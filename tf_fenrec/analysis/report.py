@@ -12,7 +12,7 @@ from tf_fenrec.analysis.children import duration
 from tf_fenrec.analysis.results import Result, read_results
 from tf_fenrec.errors import InputError
 from tf_fenrec.files import write_text
-from tf_fenrec.paper import METRICS, TABLE_1, TABLE_3, TABLES, VARIANTS
+from tf_fenrec.paper import ABLATIONS, METRICS, TABLE_1, TABLE_3, TABLES
 
 BEGIN, END = "<!-- results: begin (written by `trainers/reproduce.py --report`) -->", "<!-- results: end -->"
 GOAL = 0.02  # how far below Table 1 still counts as reproduced
@@ -51,7 +51,7 @@ def results_page(results: Sequence[Result], figures: str = "") -> str:
         results: all runs, in the order in which they are listed.
         figures: the last section.
     """
-    by_row = {(dataset, row): _of(results, dataset, row) for dataset in TABLE_3 for row in VARIANTS}
+    by_row = {(dataset, row): _of(results, dataset, row) for dataset in TABLE_3 for row in ABLATIONS}
     parts = [
         "# Results\n",
         "Written by `python trainers/reproduce.py --report` from the runs in `results/` and the paper's tables; not "
@@ -62,11 +62,11 @@ def results_page(results: Sequence[Result], figures: str = "") -> str:
         "change). `paper` and `strict` are the two protocols of evaluation (docs/method.md); the paper's numbers "
         "belong to the first. The paper's numbers are means of three seeds.\n",
         "## Table 1: FENRec\n",
-        *(_dataset_section(dataset, TABLES[1], by_row, _verdict) for dataset in TABLE_1),
+        *(_dataset_section(dataset, list(TABLES[1]), by_row, _verdict) for dataset in TABLE_1),
         "## Table 3: without each of the two ideas\n",
         "The last row is what both ideas build on: the same encoder with cross-entropy alone, without contrast. The "
         "paper's SASRec of Table 1 stands beside it, but the paper doesn't say which loss that was trained with.\n",
-        *(_dataset_section(dataset, TABLES[3], by_row, _ablation_order) for dataset in TABLE_3),
+        *(_dataset_section(dataset, list(TABLES[3]), by_row, _ablation_order) for dataset in TABLE_3),
         "## Runs\n",
         _runs_table([result for result in results if result.reproduces]),
         "## Other runs\n",
@@ -264,8 +264,7 @@ def _difference(runs: Sequence[Result], paper: Mapping[str, float], metric: str)
 
 def _paper(dataset: str, row: str) -> dict[str, float]:
     """The paper's numbers of a row; for plain SASRec, those of Table 1's."""
-    values = TABLE_3[dataset].get(row, TABLE_1[dataset]["SASRec"])
-    return dict(zip(METRICS, values, strict=True))
+    return TABLE_3[dataset].get(row, TABLE_1[dataset]["SASRec"])
 
 
 def _number(value: float) -> str:

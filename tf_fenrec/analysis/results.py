@@ -9,7 +9,9 @@ from typing import Any
 
 from tf_fenrec.config import Config
 from tf_fenrec.errors import InputError
-from tf_fenrec.paper import TABLE_3, VARIANTS, configuration
+from tf_fenrec.paper import ABLATIONS, TABLE_3
+from tf_fenrec.systems import configure
+from tf_fenrec.training.run import from_settings
 
 NEEDED = ("dataset", "config", "selection", "valid", "test", "seconds", "machine", "commit")
 
@@ -40,16 +42,23 @@ class Result:
 
     @property
     def reproduces(self) -> str | None:
-        """The row of the paper's tables whose exact configuration this is, whatever the seed; None for any other."""
-        for row, changes in VARIANTS.items() if self.dataset in TABLE_3 else ():
-            if self.config == configuration(self.dataset, changes | {"seed": self.config.seed}):
+        """The row of Table 3 whose exact configuration this is, whatever the seed; None for any other."""
+        for row, (model, preset, changes) in ABLATIONS.items() if self.dataset in TABLE_3 else ():
+            if self.config == configure(model, self.dataset, preset, **changes, seed=self.config.seed):
                 return row
         return None
 
     @property
+    def preset(self) -> str | None:
+        """The preset that it was trained with."""
+        return self.content.get("preset")
+
+    @property
     def changes(self) -> dict[str, Any]:
-        """The hyper-parameters that differ from the dataset's preset, the seed left out."""
-        base = configuration(self.dataset, {"seed": self.config.seed}).to_dict()
+        """The hyper-parameters that differ from the preset's for the dataset, the seed left out."""
+        model = self.config.model
+        assert model is not None  # `from_settings` made it
+        base = configure(model, self.dataset, self.preset, seed=self.config.seed).to_dict()
         return {name: value for name, value in self.config.to_dict().items() if value != base[name]}
 
 
@@ -72,7 +81,7 @@ def read_results(directory: Path) -> dict[str, Result]:
         if not isinstance(content, dict) or any(name not in content for name in NEEDED):
             continue
         try:
-            result = Result(path.stem, Config.from_dict(content["config"]), content)
+            result = Result(path.stem, from_settings(content), content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         other = first.setdefault(result.dataset, result)

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_fenrec.config import Config
 from tf_fenrec.data.sequences import SequenceDataset
+from tf_fenrec.encoders.calls import encode
 from tf_fenrec.errors import InputError
 from tf_fenrec.files import write_text
 from tf_fenrec.losses.contrastive import enduring_hard_scores
-from tf_fenrec.models import FENRec, training_batches
+from tf_fenrec.systems import build_model
+from tf_fenrec.systems.fenrec import FENRec, FENRecConfig
 from tf_fenrec.training.run import Run
 
 FILE = "similarity.jsonl"
@@ -69,6 +70,8 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, Any]:
 class SimilarityLog(keras.callbacks.Callback):
     """Measures one fixed random batch of training examples after every epoch, into `similarity.jsonl` of the run.
 
+    For `fenrec-train --callback tf_fenrec.analysis.similarity:SimilarityLog`.
+
     The batch and its dropout follow from the seed and are the same in every epoch, so what changes is the model. The
     training itself is untouched: nothing random in it is drawn from a state. A resumed run goes on with its file.
 
@@ -78,19 +81,20 @@ class SimilarityLog(keras.callbacks.Callback):
         run: where to write.
     """
 
-    def __init__(self, config: Config, dataset: SequenceDataset, run: Run) -> None:
+    def __init__(self, config: FENRecConfig, dataset: SequenceDataset, run: Run) -> None:
         super().__init__()
-        batches = training_batches(config, dataset)
-        if len(batches.views) != 2:
-            raise InputError("similarities need a contrast: one of coarse_weight and fine_weight above 0")
+        if not isinstance(config, FENRecConfig) or not config.contrastive:
+            raise InputError("similarities need FENRec with a contrast: coarse_weight or fine_weight above 0")
+        model = build_model(config, dataset.num_items)
+        batches = model.training_batches(dataset)
         random = np.random.default_rng(config.seed)
-        chosen = random.choice(len(batches.examples), min(config.batch_size, len(batches.examples)), replace=False)
-        self.inputs, self.targets = batches.batch(chosen, random)
+        chosen = random.choice(len(batches.rule), min(config.batch_size, len(batches.rule)), replace=False)
+        self.inputs, self.targets = batches.batch(chosen, random, model.layout)
         self.config = config
         self.file = run.directory / FILE
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = similarities(*self.views(self.model), self.targets["item"], self.config.mix)
+        values = similarities(*self.views(self.model), self.targets["ids"], self.config.mix)
         if not len(values["original"]):  # all examples of the batch have one target
             return
         before = [line for line in read_similarity(self.file) if line["epoch"] <= epoch]
@@ -99,7 +103,7 @@ class SimilarityLog(keras.callbacks.Callback):
 
     def views(self, model: FENRec) -> tuple[tf.Tensor, tf.Tensor]:
         """The representations [B, D] of the batch's two views, with dropout."""
-        h = model.encoder(self.inputs, training=True, seed=tf.constant([self.config.seed, 0]))
+        h = encode(model.encoder, self.inputs, training=True, seed=tf.constant([self.config.seed, 0]))
         _, view1, view2 = tf.split(tf.cast(h, tf.float32), 3)
         return view1, view2
 

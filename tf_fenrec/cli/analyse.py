@@ -89,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _similarity(args: argparse.Namespace) -> dict[str, Any]:
     from tf_fenrec.analysis.similarity import FILE, curves, read_similarity
+    from tf_fenrec.systems.fenrec import FENRecConfig
     from tf_fenrec.training.run import Run
 
     run = Run(args.run)
     config, lines = run.config(), read_similarity(args.run / FILE)
+    if not isinstance(config, FENRecConfig):
+        raise InputError(f"`--run` must be of FENRec. Received: {args.run}, of {config.model}")
     if not lines:
         raise InputError(f"{args.run}: has no {FILE}: nothing was measured while it was trained")
     measured = [line["epoch"] for line in lines]

@@ -35,16 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     import_tensorflow()
-    from tf_fenrec.data import load
     from tf_fenrec.evaluation import paper_row, rank_users
     from tf_fenrec.evaluation.table import table
-    from tf_fenrec.models import load_model
+    from tf_fenrec.systems import load_model
     from tf_fenrec.training.run import Run
 
     run = Run(args.run)
     config = run.config()
-    dataset = load(args.dataset or run.dataset()["name"], args.data_dir)
-    run.check_dataset(dataset)
+    dataset = run.load_dataset(args.dataset, args.data_dir)
     model = load_model(run.best_file)
     ranking = rank_users(model, dataset, args.split, args.protocol)
     rows = {"all users": ranking.metrics()}

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import_tensorflow()
     from tf_fenrec.data.vocabulary import Vocabulary
     from tf_fenrec.export import export_model
-    from tf_fenrec.models import load_model
+    from tf_fenrec.systems import load_model
 
     card = {"training": _read(args.run / "config.json")}
     if (args.run / "result.json").exists():

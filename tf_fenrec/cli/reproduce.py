@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tf_fenrec.cli import command
 from tf_fenrec.data import load
 from tf_fenrec.errors import InputError
 from tf_fenrec.paper import SWEEPS, TABLE_1, TABLES
+from tf_fenrec.parallel import usable_cores
 from tf_fenrec.training.run import describe
 
 EPILOG = """\
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if not (args.table or args.sweep or args.report):
         raise InputError("`--table`, `--sweep` or `--report` is needed")
-    jobs = min(2, len(os.sched_getaffinity(0))) if args.jobs is None else args.jobs
+    jobs = min(2, usable_cores()) if args.jobs is None else args.jobs
     if jobs < 1:
         raise InputError(f"`--jobs` must be at least 1. Received: {jobs}")
 
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{standing.run.directory.name:<{width}}  {standing.state}{end}", flush=True)
     if found and not args.plan:
         keep_results(found, args.results)
-        outcome = train_all(found, jobs, args.results, args.data_dir, say=lambda line: print(line, flush=True))
+        outcome = train_all(found, jobs, args.results, args.data_dir, log=lambda line: print(line, flush=True))
         for name, last in outcome.failed.items():
             print(f"not finished: {name}: {last}", file=sys.stderr)
         for name in outcome.elsewhere:

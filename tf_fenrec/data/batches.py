@@ -1,94 +1,102 @@
-"""Batches for `fit` and `evaluate`: a function of the data, the seed, the epoch and the step, and of nothing else."""
+"""Batches for `fit` and `evaluate`: a function of the data, the seed, the epoch and the step, and of nothing else.
+
+What is in a batch follows from the examples and the ranking protocol. How its sequences lie in rows follows from the
+encoder, which says so by a `Layout`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from tf_fenrec.data.examples import LABEL_WINDOW, HeldOut, LabelRule, Split, TrainingExamples
-from tf_fenrec.data.packing import Sequences, pack, take
+from tf_fenrec.data.held_out import HeldOut, Split
+from tf_fenrec.data.packing import Layout, SequenceBatch, join, pack, pack_histories, pack_with_labels, take
+from tf_fenrec.data.rules.rule import Rule
 from tf_fenrec.data.sequences import SequenceDataset
-from tf_fenrec.data.views import View
+from tf_fenrec.data.views.view import View
 from tf_fenrec.errors import InputError, one_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
-TargetSpec = dict[str, tuple[str, list[int | None]]]  # type and shape of each target
+Batch = tuple[SequenceBatch, dict[str, np.ndarray]]
 Protocol = Literal["paper", "strict"]
 PREFETCH = 4
 SCORES = 2**24  # at most in a batch of users by default; evaluation has a few such batches under way
+LABELS_MULTIPLE = 512  # labels at any token are filled up to a multiple, so that XLA compiles two or three shapes only
 
 
 class TrainingBatches:
     """Shuffled batches of training examples and their views.
 
-    A batch is (inputs, targets): `inputs` the sequence batch (see `tf_fenrec.data.packing`) of B examples followed by
-    B sequences of each view, `targets` a dict of `item` int32 [B], `label_ids` int32 [B, 3] and `label_weights`
-    float32 [B, 3]. The last batch of an epoch holds what is left. With `num_sampled`, targets also hold `sampled_ids`
-    int32 [S] and `expected_counts` float32 [3 B + S], see `sampled_soft_label_cross_entropy`.
+    A batch is (inputs, targets). `inputs` is the batch of B examples' sequences followed by B sequences of each view
+    (see `tf_fenrec.data.packing`). `targets` is a dict:
+
+    - `ids` int32 [B]: examples of equal ids are no negatives of each other
+    - `label_ids` int32 [P, k], `label_weights` float32 [P, k]: what is predicted. P is B where a sequence is read at
+      its last item alone; where it is read everywhere, P is filled up to a multiple of 512 with labels of weight 0
+    - `label_tokens` int32 [P], only where sequences are read everywhere: the flat index of each label's token
+    - `sampled_ids` int32 [S], `expected_counts` float32 [P k + S], only with `num_sampled`: see
+      `sampled_soft_label_cross_entropy`
+
+    The last batch of an epoch holds what is left.
 
     Args:
-        dataset: the sequences.
-        batch_size: B.
-        views: what the examples are contrasted with; none for cross-entropy alone.
-        gamma, label_rule: see `TrainingExamples.soft_labels`.
-        max_length: L.
-        packed: many sequences a row (for encoders with `packed = True`), or one padded row each.
-        seed: of the shuffling, random views and sampled items.
-        num_sampled: S, items drawn uniformly for each batch, to train a sampled softmax with; 0: none.
+        rule: Rule. Makes the examples.
+        batch_size: int. B. Defaults to 256.
+        views: mapping of names to views, what the examples are contrasted with. Defaults to none.
+        seed: int. Of the shuffling and of whatever the rule, the views and the sample draw. Defaults to 0.
+        num_sampled: int. S, items drawn uniformly for each batch, to train a sampled softmax with. Defaults to 0, none.
     """
 
     def __init__(
         self,
-        dataset: SequenceDataset,
+        rule: Rule,
         batch_size: int = 256,
-        views: Sequence[View] = (),
-        gamma: float = 0.2,
-        label_rule: LabelRule = "first_occurrence",
-        max_length: int = 50,
-        packed: bool = True,
+        views: Mapping[str, View] | None = None,
         seed: int = 0,
         num_sampled: int = 0,
     ) -> None:
-        self.examples = TrainingExamples(dataset, max_length)
-        if not len(self.examples):
-            raise InputError(
-                "training needs a user with at least 4 items (one training target, one for validation, one for "
-                f"test). Received: {dataset.name}, longest sequence {dataset.lengths.max(initial=0)}"
-            )
         _check_size(batch_size)
-        self.dataset = dataset
+        self.rule = rule
         self.batch_size = batch_size
-        self.views = tuple(views)
-        self.gamma = gamma
-        self.label_rule = label_rule
-        self.max_length = max_length
-        self.packed = packed
+        self.views = dict(views or {})
         self.seed = seed
         self.num_sampled = num_sampled
         self.epoch = 0
         self.first_step = 0
         self._ordered: tuple[int, np.ndarray] | None = None
 
+    @property
+    def dataset(self) -> SequenceDataset:
+        """The sequences."""
+        return self.rule.dataset
+
     def __len__(self) -> int:
         """Steps an epoch."""
-        return -(-len(self.examples) // self.batch_size)
+        return -(-len(self.rule) // self.batch_size)
 
-    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
-        """The batch of the examples numbered `chosen` (int [B])."""
-        examples = self.examples
-        parts = [self._own(chosen), *(view(examples, chosen, rng) for view in self.views)]
-        together = Sequences(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-        ids, weights = examples.soft_labels(chosen, self.gamma, self.label_rule)
-        targets = {"item": examples.target_items[chosen], "label_ids": ids, "label_weights": weights.astype(np.float32)}
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, layout: Layout, everywhere: bool = False) -> Batch:
+        """The batch of the examples numbered `rows` (int [B])."""
+        rule = self.rule
+        groups = join([rule.examples(rows, rng), *(view(rule, rows, rng) for view in self.views.values())])
+        assert groups.labels is not None  # examples have them
+        inputs, tokens = pack_with_labels(groups, layout)
+        ids, weights = groups.labels.ids, groups.labels.weights
+        targets = {"ids": rule.ids(rows), "label_ids": ids, "label_weights": weights}
+        if everywhere:
+            missing = -len(tokens) % LABELS_MULTIPLE
+            targets |= {
+                "label_ids": np.pad(ids, [(0, missing), (0, 0)]),
+                "label_weights": np.pad(weights, [(0, missing), (0, 0)]),
+                "label_tokens": np.pad(tokens, (0, missing)),
+            }
         if self.num_sampled:
-            targets |= self._sample(ids, rng)
-        return pack(together, self.max_length, self.packed), targets
+            targets |= self._sample(targets["label_ids"], rng)
+        return inputs, targets
 
     def _sample(self, label_ids: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         num_items = self.dataset.num_items
@@ -99,55 +107,51 @@ class TrainingBatches:
 
     @cached_property
     def _label_share(self) -> np.ndarray:
-        """[V + 2], the share of all examples that have an item among their labels."""
+        """[V + 2], the share of all labels that hold an item."""
         counts = np.zeros(self.dataset.num_items + 2)
-        for begin in range(0, len(self.examples), 2**20):
-            chosen = np.arange(begin, min(begin + 2**20, len(self.examples)))
-            ids = np.sort(self.examples.soft_labels(chosen, self.gamma, self.label_rule)[0], axis=1)
+        labels = 0
+        rng = np.random.default_rng(self.seed)
+        for begin in range(0, len(self.rule), 2**20):
+            rows = np.arange(begin, min(begin + 2**20, len(self.rule)))
+            drawn = self.rule.examples(rows, rng).labels
+            assert drawn is not None
+            ids = np.sort(drawn.ids, axis=1)
             ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = 0  # a repeated label stands once
             counts += np.bincount(ids.ravel(), minlength=len(counts))
+            labels += len(ids)
         counts[0] = 0
-        return counts / len(self.examples)
+        return counts / labels
 
-    def epoch_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step `first_step` on."""
-        return (self.step_batch(epoch, step) for step in range(first_step, len(self)))
-
-    def step_batch(self, epoch: int, step: int) -> Batch:
+    def step_batch(self, epoch: int, step: int, layout: Layout, everywhere: bool = False) -> Batch:
         """The batch of a step of an epoch."""
-        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        return self.batch(chosen, np.random.default_rng([self.seed, epoch, step]))
+        rows = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.batch(rows, np.random.default_rng([self.seed, epoch, step]), layout, everywhere)
 
     def _order(self, epoch: int) -> np.ndarray:
         """The order of the examples in an epoch; the last one asked for is kept."""
         if self._ordered is None or self._ordered[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rule))
             self._ordered = (epoch, order)
         return self._ordered[1]
 
-    def as_dataset(self) -> tf.data.Dataset:
+    def as_dataset(self, layout: Layout, everywhere: bool = False) -> tf.data.Dataset:
         """A `tf.data.Dataset` that gives epoch `self.epoch` from `self.first_step` on, whenever it is iterated."""
+        import tensorflow as tf
+
         first_step = self.first_step
-        spec: TargetSpec = {
-            "item": ("int32", [None]),
-            "label_ids": ("int32", [None, LABEL_WINDOW]),
-            "label_weights": ("float32", [None, LABEL_WINDOW]),
+        _, example = self.batch(np.arange(1), np.random.default_rng(0), layout, everywhere)
+        targets = {
+            name: tf.TensorSpec([None, *array.shape[1:]], tf.as_dtype(array.dtype)) for name, array in example.items()
         }
-        if self.num_sampled:
-            spec |= {"sampled_ids": ("int32", [None]), "expected_counts": ("float32", [None])}
         return _tf_dataset(
-            lambda number: self.step_batch(self.epoch, first_step + number),
-            self.max_length,
-            spec,
+            lambda number: self.step_batch(self.epoch, first_step + number, layout, everywhere),
+            (sequence_signature(layout.width, layout.users), targets),
             len(self) - first_step,
         )
 
-    def inputs(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
-        """The sequence batch of the inputs of the examples numbered `chosen` (int [S])."""
-        return pack(self._own(chosen), self.max_length, self.packed)
-
-    def _own(self, chosen: np.ndarray) -> Sequences:
-        return take(self.dataset.items, self.examples.start[chosen], self.examples.target[chosen])
+    def inputs(self, rows: np.ndarray, layout: Layout) -> SequenceBatch:
+        """The batch of the inputs of the examples numbered `rows` (int [S])."""
+        return pack(self.rule.inputs(rows), layout)
 
 
 class EvaluationBatches:
@@ -163,8 +167,6 @@ class EvaluationBatches:
         protocol: "paper", the released program: items already seen score 0, and the padding and mask rows of the item
             table stay candidates; a target that was seen before scores 0 too. "strict": only real items are candidates
             and seen ones are left out, except the target itself.
-        max_length: L.
-        packed: see `TrainingBatches`.
         users: int [U], only these users, in file order.
         batch_size: users a batch, whose scores are [batch_size, V + 2]; None: 640, or fewer where those would take more
             than 64 MB.
@@ -175,8 +177,6 @@ class EvaluationBatches:
         dataset: SequenceDataset,
         split: Split,
         protocol: Protocol = "paper",
-        max_length: int = 50,
-        packed: bool = True,
         users: np.ndarray | None = None,
         batch_size: int | None = None,
     ) -> None:
@@ -187,11 +187,9 @@ class EvaluationBatches:
         self.dataset = dataset
         self.split = split
         self.protocol = protocol
-        self.max_length = max_length
-        self.packed = packed
         self.users = np.arange(dataset.num_users) if users is None else users
         self.batch_size = batch_size
-        self.held_out = HeldOut(dataset, split, max_length)
+        self.held_out = HeldOut(dataset, split)
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.batch_size)
@@ -199,18 +197,21 @@ class EvaluationBatches:
     def in_order(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """[U, ...], in the order of `users`, from one array for each batch."""
         values = np.concatenate(parts)
-        values[np.concatenate(even_chunks(len(self.users), self.batch_size))] = values.copy()
+        values[np.concatenate(strided_chunks(len(self.users), self.batch_size))] = values.copy()
         return values
 
-    def __iter__(self) -> Iterator[Batch]:
-        return map(self.batch, range(len(self)))
+    def batches(self, layout: Layout) -> Iterator[Batch]:
+        """All of them, one after the other."""
+        return (self.batch(number, layout) for number in range(len(self)))
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int, layout: Layout) -> Batch:
         """The batch of that number: of every n-th user, beginning with this one, where there are n batches."""
         users = self.users[number :: len(self)]
         held_out, items = self.held_out, self.dataset.items
         target = held_out.target[users]
-        inputs = pack(take(items, held_out.start[users], target), self.max_length, self.packed)
+        begin = np.maximum(held_out.history_start[users], target - layout.width)
+        histories = take(items, begin, target)._replace(users=users)
+        inputs = pack_histories(histories, layout, self.dataset.num_items)
         excluded = self._excluded(users, items[target])
         score = np.array(0.0 if self.protocol == "paper" else -np.inf, np.float32)
         return inputs, {"item": items[target], "excluded": excluded, "excluded_score": score}
@@ -229,22 +230,13 @@ class EvaluationBatches:
             seen = np.concatenate([seen, special])
         return seen.astype(np.int32)
 
-    def as_dataset(self) -> tf.data.Dataset:
-        """The batches as a `tf.data.Dataset`."""
-        spec: TargetSpec = {
-            "item": ("int32", [None]),
-            "excluded": ("int32", [None, 2]),
-            "excluded_score": ("float32", []),
-        }
-        return _tf_dataset(self.batch, self.max_length, spec, len(self))
-
 
 def _check_size(batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"`batch_size` should be at least 1. Received: {batch_size}")
 
 
-def even_chunks(count: int, size: int) -> list[np.ndarray]:
+def strided_chunks(count: int, size: int) -> list[np.ndarray]:
     """The numbers 0 to count - 1 in chunks of at most `size` that differ in length by one at most.
 
     Chunk c of n holds c, c + n, c + 2n, ...: neighbours are alike (files are often sorted), so all chunks are, they
@@ -254,22 +246,19 @@ def even_chunks(count: int, size: int) -> list[np.ndarray]:
     return [np.arange(chunk, count, chunks) for chunk in range(chunks)]
 
 
-def sequence_signature(width: int | None = None) -> dict[str, tf.TensorSpec]:
-    """Shapes and types of a sequence batch, of any `width` if it is None."""
+def sequence_signature(width: int | None = None, users: bool = False) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of a batch of sequences, of any `width` if it is None, with or without `users`."""
     import tensorflow as tf  # here, so that the data room itself needs no TensorFlow
 
-    tokens = {name: tf.TensorSpec([None, width], tf.int32) for name in ("items", "segments", "positions")}
-    return tokens | {"last": tf.TensorSpec([None], tf.int32), "slots": tf.TensorSpec([None, None], tf.int32)}
+    signature = {name: tf.TensorSpec([None, width], tf.int32) for name in ("items", "segments", "positions")}
+    signature |= {"last": tf.TensorSpec([None], tf.int32), "slots": tf.TensorSpec([None, None], tf.int32)}
+    return signature | ({"users": tf.TensorSpec([None], tf.int32)} if users else {})
 
 
-def _tf_dataset(make: Callable[[int], Batch], width: int, targets: TargetSpec, length: int) -> tf.data.Dataset:
+def _tf_dataset(make: Callable[[int], Batch], signature: Any, length: int) -> tf.data.Dataset:
     """make(0), make(1), ... make(length - 1), made ahead of their use."""
     import tensorflow as tf
 
-    signature = (
-        sequence_signature(width),
-        {name: tf.TensorSpec(shape, dtype) for name, (dtype, shape) in targets.items()},
-    )
     specs = tf.nest.flatten(signature)
 
     def load(number: tf.Tensor) -> Any:

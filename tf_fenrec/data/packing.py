@@ -7,6 +7,7 @@ The encoder sees a *sequence batch*, a dict of int32 arrays (R rows of T tokens 
 - `positions` [R, T]: index into the position table; the most recent item of every sequence has T - 1
 - `last` [S]: flat index (row * T + column) of each sequence's most recent item
 - `slots` [R, M]: number (0 to S - 1) of the row's 1st, 2nd, ... sequence; 0 where it has fewer
+- `users` [S]: the users from 1, 0 where one is unknown; only for encoders that know users
 
 The plain padded form is the same thing with one right-aligned sequence a row.
 """
@@ -17,6 +18,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+
+SequenceBatch = dict[str, np.ndarray]
+"""The arrays above by name."""
 
 ROWS_MULTIPLE = 16  # rows are filled up to a multiple, so that XLA compiles a handful of shapes only
 
@@ -42,11 +46,33 @@ class Sequences(NamedTuple):
         items: int32 [M], item ids from 1 to V, or the mask V + 1.
         lengths: int64 [S]; a sequence may be empty only where rows are not packed.
         labels: what is predicted at which tokens, None where nothing is.
+        users: int64 [S], number of each sequence's user from 0, -1 where it is unknown; None for all unknown.
     """
 
     items: np.ndarray
     lengths: np.ndarray
     labels: Labels | None = None
+    users: np.ndarray | None = None
+
+    def known_users(self) -> np.ndarray:
+        """int32 [S], the users from 1; 0 where one is unknown."""
+        return np.zeros(len(self.lengths), np.int32) if self.users is None else (self.users + 1).astype(np.int32)
+
+
+class Layout(NamedTuple):
+    """How an encoder takes sequences.
+
+    Args:
+        width: T, tokens in a row.
+        packed: many sequences a row, or one right-aligned sequence each.
+        mask_query: the next item is predicted at a mask token appended to the history.
+        users: batches name the users.
+    """
+
+    width: int
+    packed: bool = True
+    mask_query: bool = False
+    users: bool = False
 
 
 def hard_labels(tokens: np.ndarray, items: np.ndarray) -> Labels:
@@ -67,6 +93,7 @@ def join(parts: Iterable[Sequences]) -> Sequences:
         np.concatenate([part.items for part in parts]),
         np.concatenate([part.lengths for part in parts]),
         Labels(*(np.concatenate(arrays) for arrays in zip(*labels, strict=True))) if labels else None,
+        np.concatenate([part.known_users() for part in parts]) - 1,
     )
 
 
@@ -76,16 +103,15 @@ def take(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> Sequences:
     return Sequences(items[_runs(start, lengths)], lengths)
 
 
-def pack(sequences: Sequences, width: int, packed: bool = True) -> dict[str, np.ndarray]:
-    """Builds the sequence batch.
+def pack(sequences: Sequences, layout: Layout) -> SequenceBatch:
+    """The batch of sequences of at most `layout.width` items."""
+    return pack_with_labels(sequences, layout)[0]
 
-    Args:
-        sequences: S sequences of 1 to `width` items.
-        width: T, tokens in a row.
-        packed: False puts every sequence in a row of its own, right-aligned.
-    """
-    lengths = sequences.lengths
-    if packed:
+
+def pack_with_labels(sequences: Sequences, layout: Layout) -> tuple[SequenceBatch, np.ndarray]:
+    """The batch of sequences, and int32 [P], the flat index (row * T + column) of each label's token in it."""
+    lengths, width = sequences.lengths, layout.width
+    if layout.packed:
         most = most_in_a_row(width)
         rows, row, column = _spread(lengths, width, most)
         number = _number_within(row)
@@ -97,14 +123,35 @@ def pack(sequences: Sequences, width: int, packed: bool = True) -> dict[str, np.
     token = _runs(begin, lengths)
     slots = np.zeros((rows, most), np.int32)
     slots[row, number] = np.arange(len(lengths))
-    batch = {name: np.zeros(rows * width, np.int32) for name in ("items", "segments", "positions")}
-    batch["items"][token] = sequences.items
-    batch["segments"][token] = np.repeat(number + 1, lengths)
-    batch["positions"][token] = _runs(width - lengths, lengths)
-    return {name: flat.reshape(rows, width) for name, flat in batch.items()} | {
+    flat = {name: np.zeros(rows * width, np.int32) for name in ("items", "segments", "positions")}
+    flat["items"][token] = sequences.items
+    flat["segments"][token] = np.repeat(number + 1, lengths)
+    flat["positions"][token] = _runs(width - lengths, lengths)
+    batch: SequenceBatch = {name: array.reshape(rows, width) for name, array in flat.items()} | {
         "last": (begin + lengths - 1).astype(np.int32),
         "slots": slots,
     }
+    if layout.users:
+        batch["users"] = sequences.known_users()
+    labelled = token[sequences.labels.tokens] if sequences.labels is not None else np.zeros(0)
+    return batch, labelled.astype(np.int32)
+
+
+def pack_histories(histories: Sequences, layout: Layout, num_items: int) -> SequenceBatch:
+    """The batch of histories whose next items are asked for.
+
+    Args:
+        histories: sequences of at most `layout.width` items.
+        layout: with `mask_query`, histories lose their oldest item where they are full, and end with the mask.
+        num_items: V.
+    """
+    if not layout.mask_query:
+        return pack(histories, layout)
+    kept = np.minimum(histories.lengths, layout.width - 1)
+    ends = np.cumsum(histories.lengths)
+    recent = take(histories.items, ends - kept, ends)
+    items = np.insert(recent.items, np.cumsum(kept), num_items + 1).astype(np.int32)
+    return pack(histories._replace(items=items, lengths=kept + 1), layout)
 
 
 def most_in_a_row(width: int) -> int:

@@ -2,7 +2,7 @@
 
 from tf_fenrec.losses.contrastive import EnduringContrastive, InfoNCE
 from tf_fenrec.losses.noise import ascend_noise, noise_negatives
-from tf_fenrec.losses.retrieval import contrastive_loss
+from tf_fenrec.losses.retrieval import contrastive_loss, enduring_contrastive_loss
 from tf_fenrec.losses.soft_label import (
     blocked_logsumexp,
     sampled_soft_label_cross_entropy,
@@ -15,6 +15,7 @@ __all__ = [
     "ascend_noise",
     "blocked_logsumexp",
     "contrastive_loss",
+    "enduring_contrastive_loss",
     "noise_negatives",
     "sampled_soft_label_cross_entropy",
     "soft_label_cross_entropy",

@@ -1,9 +1,8 @@
-"""Contrastive losses as functions of a retrieval score matrix.
+"""Contrastive losses as functions of a score matrix and of which of its entries are negatives.
 
-They are called the way a TFRS `Retrieval` task calls its loss: `y_true` [N, C] is 1 at the positive (candidate i for
-query i) and `y_pred` [N, C] holds the raw dot products of every query with every candidate, `MASKED` where the score
-mask hides a candidate. Scores with constants (enduring hard negatives, noise) come as keyword arguments. Nothing else
-is needed: no vector of a hard negative is ever made.
+Scores are [N, C], the raw dot products of every query with every candidate; candidate i is the positive of query i. A
+mask says which others are its negatives. Scores with constants (enduring hard negatives, noise) come beside them.
+Nothing else is needed: no vector of a hard negative is ever made.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
-from tf_fenrec.errors import one_of
+from tf_fenrec.errors import InputError, above_zero, one_of
 
-MASKED = -3.4e36  # about what TFRS writes for a masked score (float32's lowest / 100); e^MASKED is zero
+MASKED = -3.4e36  # float32's lowest / 100; e^MASKED is zero
 
 Form = Literal["released", "paper"]
 
@@ -28,15 +27,25 @@ class InfoNCE:
     Args:
         temperature: tau_1.
 
-    Candidates (see `contrastive_loss`): the partner of every row, [N].
+    Raises:
+        InputError: when the temperature is not positive.
     """
 
     temperature: float = 1.0
 
-    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-        """Mean over the N rows."""
-        logits = y_pred / self.temperature
-        return tf.reduce_mean(_log_sum(logits, shown(y_pred)) - tf.linalg.diag_part(logits))
+    def __post_init__(self) -> None:
+        above_zero("temperature", self.temperature)
+
+    def __call__(self, scores: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
+        """Mean over the N rows.
+
+        Args:
+            scores: [N, N], candidate i is the positive of row i.
+            negative: bool [N, N], which candidates are a row's negatives.
+        """
+        logits = scores / self.temperature
+        counted = negative | tf.eye(tf.shape(scores)[0], dtype=tf.bool)
+        return tf.reduce_mean(_log_sum(logits, counted) - tf.linalg.diag_part(logits))
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,8 @@ class EnduringContrastive:
         form: "released", the authors' program: negatives (x / tau_1)(s + m), enduring ones too; "paper", Eq. 13-15:
             (x s + m) / tau_1, enduring ones x s / tau_1.
 
-    Candidates (see `contrastive_loss`): the partner of every row, [N].
+    Raises:
+        InputError: naming an argument out of its range.
     """
 
     temperature: float = 1.0
@@ -64,30 +74,35 @@ class EnduringContrastive:
 
     def __post_init__(self) -> None:
         one_of("form", self.form, get_args(Form))
+        above_zero("temperature", self.temperature)
+        above_zero("focal_temperature", self.focal_temperature)
+        if not 0 <= self.mix <= 1:
+            raise InputError(f"`mix` must be between 0 and 1. Received: mix={self.mix}")
+        if self.hard_weight < 0:
+            raise InputError(f"`hard_weight` must be at least 0. Received: hard_weight={self.hard_weight}")
 
     def __call__(
         self,
-        y_true: tf.Tensor,
-        y_pred: tf.Tensor,
-        sample_weight: None = None,
-        *,
+        scores: tf.Tensor,
+        negative: tf.Tensor,
         unit_scores: tf.Tensor,
         noise_scores: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Mean over the N rows.
 
-        Scores with constants stay out of the task's matrix, so that no gradient of those constants is computed, and
-        each block has its own sum: joining [N, 2 N + P] logits and cutting their gradient took twice as long.
+        Scores with constants stay out of the matrix, so that no gradient of those constants is computed, and each block
+        has its own sum: joining [N, 2 N + P] logits and cutting their gradient took twice as long.
 
         Args:
+            scores: [N, N], candidate i is the positive of row i; candidates are the partners of the rows.
+            negative: bool [N, N], which candidates are a row's negatives.
             unit_scores: [N, N], those of the same candidates, unit-normalised and constant.
             noise_scores: [N, P], those of noise negatives, which have weight 1 and are never masked.
         """
-        negative = shown(y_pred) & ~tf.eye(tf.shape(y_pred)[0], dtype=tf.bool)
-        positive = tf.linalg.diag_part(y_pred)
+        positive = tf.linalg.diag_part(scores)
         positive *= self._upweight(positive) / self.temperature
         # Masking follows up-weighting: tanh(MASKED) + m is negative and would turn a masked score hugely positive.
-        sums = [positive, _log_sum(self._negative(tf.where(negative, y_pred, 0.0)), negative)]
+        sums = [positive, _log_sum(self._negative(tf.where(negative, scores, 0.0)), negative)]
         if noise_scores is not None:
             sums.append(tf.reduce_logsumexp(self._negative(noise_scores), axis=1))
         if self.hard_weight:
@@ -135,11 +150,6 @@ def enduring_hard_scores(unit_scores: tf.Tensor, mix: float) -> tf.Tensor:
     squared = mix**2 + (1 - mix) ** 2 + 2 * mix * (1 - mix) * cosine
     scale = tf.roll(length, half, axis=0)[None, :] * tf.math.rsqrt(tf.maximum(squared, 1e-12))  # |n| / c
     return scale * (mix * own[:, None] + (1 - mix) * unit_scores)
-
-
-def shown(scores: tf.Tensor) -> tf.Tensor:
-    """Which scores the task did not mask."""
-    return scores > MASKED / 2
 
 
 def _log_sum(logits: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tf_fenrec.losses.contrastive import shown
+from tf_fenrec.losses.contrastive import MASKED
 from tf_fenrec.losses.retrieval import retrieval_loss
 
 BLOCKED_FROM = 100_000
@@ -28,15 +27,15 @@ def soft_label_cross_entropy(
     Args:
         representations: [B, D], h.
         item_table: [V + 2, D], E.
-        label_ids: int32 [B, 3], items of the time-dependent soft label; an item may repeat, its weights add up.
-        label_weights: [B, 3], summing to 1 in each row.
+        label_ids: int32 [B, k], items of a label; an item may repeat, its weights add up.
+        label_weights: [B, k], summing to 1 in each row.
     """
     if item_table.shape[0] > BLOCKED_FROM:
         normaliser = blocked_logsumexp(representations, item_table)
     else:
         scores = tf.matmul(representations, item_table, transpose_b=True)
         normaliser = tf.reduce_logsumexp(tf.cast(scores, accumulation(scores)), axis=1)
-    labels = tf.gather(item_table, label_ids)  # [B, 3, D]
+    labels = tf.gather(item_table, label_ids)  # [B, k, D]
     return tf.reduce_mean(normaliser - _weighted_scores(representations, labels, label_weights))
 
 
@@ -114,24 +113,36 @@ def sampled_soft_label_cross_entropy(
     Args:
         representations: [B, D], h.
         item_table: [V + 2, D], E.
-        label_ids, label_weights: as in `soft_label_cross_entropy`.
+        label_ids: int32 [B, k]; label_weights: [B, k], as in `soft_label_cross_entropy`.
         sampled_ids: int32 [S], items drawn from any distribution.
-        expected_counts: [3 B + S], how often each candidate (the labels, example after example, then the sample) is
+        expected_counts: [k B + S], how often each candidate (the labels, example after example, then the sample) is
             expected among those the other examples and the sample bring.
     """
     dtype = accumulation(representations)
     label_ids, label_weights = _merge_repeated(label_ids, tf.cast(label_weights, dtype))
-    labels = tf.shape(label_ids)
+    rows, labels = tf.unstack(tf.shape(label_ids))
     candidate_ids = tf.concat([tf.reshape(label_ids, [-1]), sampled_ids], axis=0)
-    own = tf.repeat(tf.eye(labels[0], dtype=tf.bool), labels[1], axis=1)  # [B, 3 B]
+    own = tf.repeat(tf.eye(rows, dtype=tf.bool), labels, axis=1)  # [B, k B]
     own = tf.pad(own, [[0, 0], [0, tf.size(sampled_ids)]])
-    a_label = tf.reduce_any(label_ids[:, :, None] == candidate_ids, axis=1)  # [B, 3 B + S]
+    a_label = tf.reduce_any(label_ids[:, :, None] == candidate_ids, axis=1)  # [B, k B + S]
+    counted = (own | ~a_label) & (candidate_ids > 0)
     expected_counts = tf.cast(expected_counts, dtype)
+
+    def loss(scores: tf.Tensor) -> tf.Tensor:
+        column = tf.range(rows)[:, None] * labels + tf.range(labels)
+        # The task divided e^score by how often it expects an item, but labels are certain, not sampled.
+        certain = tf.math.log(tf.reshape(expected_counts[: rows * labels], [rows, labels]))
+        exists = label_ids > 0
+        own_scores = tf.where(exists, tf.gather(scores, column, batch_dims=1) + certain, MASKED)
+        index = tf.stack([tf.broadcast_to(tf.range(rows)[:, None], [rows, labels]), column], axis=2)
+        logits = tf.tensor_scatter_nd_update(tf.where(counted, scores, MASKED), index, own_scores)
+        positive = tf.reduce_sum(tf.where(exists, label_weights * own_scores, 0), axis=1)
+        return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - positive)
+
     return retrieval_loss(
-        SampledSoftLabels(label_weights, tf.reshape(expected_counts[: labels[0] * labels[1]], labels)),
+        loss,
         tf.cast(representations, dtype),
         tf.cast(tf.gather(item_table, candidate_ids), dtype),
-        score_mask=(own | ~a_label) & (candidate_ids > 0),
         # The task subtracts the log of a probability. All scores move by the log of the largest count: no loss does.
         candidate_sampling_probability=expected_counts / tf.reduce_max(expected_counts),
     )
@@ -143,32 +154,6 @@ def _merge_repeated(ids: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.T
     first = tf.reduce_all(~tf.linalg.band_part(same, -1, 0) | tf.eye(ids.shape[1], dtype=tf.bool), axis=2)  # [B, 3]
     weights = tf.reduce_sum(tf.where(same, weights[:, None, :], 0), axis=2)
     return tf.where(first, ids, 0), tf.where(first, weights, 0)
-
-
-@dataclass(frozen=True)
-class SampledSoftLabels:
-    """The loss of `sampled_soft_label_cross_entropy` as a TFRS `Retrieval` task calls it.
-
-    Args:
-        weights: [B, 3], of the labels, each item once.
-        expected_counts: [B, 3], of the labels; the task divided e^score by them, but labels are certain, not sampled.
-
-    Candidates: the 3 labels of every example, [3 B], then others.
-    """
-
-    weights: tf.Tensor
-    expected_counts: tf.Tensor
-
-    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-        """Mean over the B examples."""
-        rows, labels = tf.unstack(tf.shape(self.weights))
-        column = tf.range(rows)[:, None] * labels + tf.range(labels)
-        scores = tf.gather(y_pred, column, batch_dims=1)  # [B, 3]
-        own = tf.where(shown(scores), scores + tf.math.log(self.expected_counts), scores)
-        index = tf.stack([tf.broadcast_to(tf.range(rows)[:, None], [rows, labels]), column], axis=2)
-        logits = tf.tensor_scatter_nd_update(y_pred, index, own)
-        positive = tf.reduce_sum(tf.where(shown(scores), self.weights * own, 0), axis=1)
-        return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - positive)
 
 
 def _weighted_scores(representations: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

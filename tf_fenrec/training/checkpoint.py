@@ -25,9 +25,9 @@ class Progress:
         epoch: the epoch under way, or next.
         step: steps of it that are done.
         history: metrics of the finished epochs, with `epoch` (from 1) and `seconds`.
-        best: number of the epoch with the best validation NDCG@20, -1 before the first.
-        seconds: wall time spent in all sittings.
-        commits: of the code that trained, in order; more than one when it was changed between sittings.
+        best: number of the epoch (from 0) with the best validation metric, -1 before the first.
+        seconds: wall time spent, all resumptions together.
+        commits: of the code that trained, in order; more than one when it was changed before a resumption.
     """
 
     epoch: int = 0
@@ -43,7 +43,7 @@ def save(directory: Path, progress: Progress, arrays: dict[str, np.ndarray]) -> 
     path = directory / f"checkpoint-{progress.epoch:05d}-{progress.step:07d}.npz"
     state = np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, progress=state, **arrays)
+        np.savez(file, **(arrays | {"progress": state}))  # type: ignore[arg-type]
     for old in _newest_first(directory)[KEEP:]:
         old.unlink()
 
@@ -65,7 +65,9 @@ def load(directory: Path) -> tuple[Progress, dict[str, np.ndarray], list[str]]:
                 arrays = {name: file[name] for name in file.files}
             progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
         except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            damaged.append(f"{path} is damaged ({error}); going back to the one before")
+            aside = path.with_name(f"damaged-{path.name}")  # or it would count as one of those kept
+            path.replace(aside)
+            damaged.append(f"{path} is damaged ({error}) and now {aside.name}; going back to the one before")
             continue
         return progress, arrays, damaged
     if damaged:

@@ -20,15 +20,15 @@ class ProgressBar(keras.callbacks.Callback):
         steps: of a full epoch.
         selection: the validation metric the best weights are chosen by.
         best: its best value so far.
-        say: receives the lines.
+        log: receives the lines.
     """
 
-    def __init__(self, epochs: int, steps: int, selection: str, best: float, say: Callable[[str], None]) -> None:
+    def __init__(self, epochs: int, steps: int, selection: str, best: float, log: Callable[[str], None]) -> None:
         super().__init__()
         self.epochs = epochs
         self.steps = steps
         self.selection = selection
-        self.say = say
+        self.log = log
         self.best = best
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -57,5 +57,6 @@ class ProgressBar(keras.callbacks.Callback):
         self.best = max(self.best, value)
         losses = "  ".join(f"{name.removesuffix('_loss')} {logs[name]:.4f}" for name in logs if "loss" in name)
         seconds = f"  {time.monotonic() - self.began:.0f}s"
-        hits = f"  hr@20 {logs.get('val_hr@20', 0.0):.4f}  ndcg@20 {value:.4f}{mark}"
-        self.say(f"epoch {epoch + 1:>3}/{self.epochs}  {losses}{hits}{seconds}")
+        shown = dict.fromkeys(["val_hr@20", "val_ndcg@20", self.selection])
+        hits = "".join(f"  {name.removeprefix('val_')} {logs.get(name, 0.0):.4f}" for name in shown) + mark
+        self.log(f"epoch {epoch + 1:>3}/{self.epochs}  {losses}{hits}{seconds}")

@@ -30,6 +30,9 @@ class Rule(Protocol):
     def examples(self, rows: np.ndarray, rng: np.random.Generator) -> Sequences:
         """The inputs of examples `rows` int [B], with their labels."""
 
+    def inputs(self, rows: np.ndarray) -> Sequences:
+        """The inputs of `rows` alone, with nothing random in them: what is clustered."""
+
     def ids(self, rows: np.ndarray) -> np.ndarray:
         """int32 [B]; examples with equal ids are no negatives of each other (target items, or users)."""
 

@@ -1,4 +1,4 @@
-"""Splits, training examples, soft labels and same-target partners, all as indices into the flat items.
+"""Prefixes, and the item that comes next (RecBole, ICSRec, FENRec): one label a sequence, at its last item.
 
 Nothing here materialises a prefix: an example is the flat position of its target, and its input is the slice of at
 most `max_length` items just before it.
@@ -6,20 +6,50 @@ most `max_length` items just before it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 
+from tf_fenrec.data.packing import Labels, Sequences, hard_labels, take
 from tf_fenrec.data.sequences import SequenceDataset
-from tf_fenrec.errors import one_of
+from tf_fenrec.errors import InputError, one_of
 
-Split = Literal["valid", "test"]
 LabelRule = Literal["first_occurrence", "position"]
 LABEL_WINDOW = 3  # the target and the next two items, Eq. 6
 
 
-class TrainingExamples:
+@dataclass(frozen=True)
+class SoftLabels:
+    """Time-dependent soft labels (Eq. 6-7): the target and the next two items, less the later they come.
+
+    Args:
+        gamma: decay of their weights 1, gamma, gamma^2.
+        rule: where the window starts, see `Prefixes.windows`.
+    """
+
+    gamma: float
+    rule: LabelRule = "first_occurrence"
+
+    def __post_init__(self) -> None:
+        one_of("rule", self.rule, get_args(LabelRule))
+
+
+def check_trainable(dataset: SequenceDataset, counts: np.ndarray) -> None:
+    """Raises InputError when no user gives an example.
+
+    Args:
+        counts: int [U], examples of each user.
+    """
+    if not counts.any():
+        raise InputError(
+            "training needs a user with at least 4 items (one training target, one for validation, one for "
+            f"test). Received: {dataset.name}, longest sequence {dataset.lengths.max(initial=0)}"
+        )
+
+
+class Prefixes:
     """Every training item from the second on is a target once: a user of n items gives n - 3 examples.
 
     Examples stand in the released program's order: users in file order, then increasing target position.
@@ -27,19 +57,27 @@ class TrainingExamples:
     Args:
         dataset: the sequences; v_{n-1} and v_n of each user are held out.
         max_length: L, the longest input.
+        soft_labels: the decay gamma of time-dependent soft labels and where their window starts; None for one-hot
+            labels.
+
+    Raises:
+        InputError: when no user has the 4 items that an example needs.
 
     Attributes:
+        user: int64 [E], number of each example's user.
         target: int64 [E], flat position of each example's target.
         start: int64 [E], flat position of the first item of its input; the input ends just before `target`.
         train_end: int64 [E], flat position just after the last training item v_{n-2} of its user.
     """
 
-    def __init__(self, dataset: SequenceDataset, max_length: int = 50) -> None:
+    def __init__(self, dataset: SequenceDataset, max_length: int = 50, soft_labels: SoftLabels | None = None) -> None:
         self.dataset = dataset
         self.max_length = max_length
+        self.soft_labels = soft_labels
         lengths = dataset.lengths
         counts = np.maximum(lengths - 3, 0)
-        user = np.repeat(np.arange(dataset.num_users), counts)
+        check_trainable(dataset, counts)
+        self.user = user = np.repeat(np.arange(dataset.num_users), counts)
         number_in_user = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         begin = dataset.offsets[:-1][user]
         self.target = begin + 1 + number_in_user
@@ -49,18 +87,39 @@ class TrainingExamples:
     def __len__(self) -> int:
         return len(self.target)
 
+    def examples(self, rows: np.ndarray, rng: np.random.Generator) -> Sequences:
+        """The inputs of examples `rows` int [B], each with the label of its last item."""
+        inputs = self.inputs(rows)
+        tokens = np.cumsum(inputs.lengths) - 1
+        if self.soft_labels is None:
+            return inputs._replace(labels=hard_labels(tokens, self.target_items[rows]))
+        ids, weights = self.windows(rows, self.soft_labels.gamma, self.soft_labels.rule)
+        return inputs._replace(labels=Labels(tokens, ids, weights.astype(np.float32)))
+
+    def inputs(self, rows: np.ndarray) -> Sequences:
+        """The inputs of examples `rows` int [B] alone."""
+        return take(self.dataset.items, self.start[rows], self.target[rows])._replace(users=self.user[rows])
+
+    def ids(self, rows: np.ndarray) -> np.ndarray:
+        """int32 [B], the targets: examples of one target are no negatives of each other."""
+        return self.target_items[rows]
+
+    def histories(self, rows: np.ndarray) -> Sequences:
+        """All training items of the users before the targets."""
+        return take(self.dataset.items, self.dataset.offsets[self.user[rows]], self.target[rows])
+
     @cached_property
     def target_items(self) -> np.ndarray:
         """int32 [E], the item id of each example's target."""
         return self.dataset.items[self.target]
 
-    def soft_labels(
-        self, examples: np.ndarray, gamma: float, rule: LabelRule = "first_occurrence"
+    def windows(
+        self, rows: np.ndarray, gamma: float, rule: LabelRule = "first_occurrence"
     ) -> tuple[np.ndarray, np.ndarray]:
         """Time-dependent soft labels (Eq. 6-7): the target and the next two items of the training part.
 
         Args:
-            examples: int [B], example numbers.
+            rows: int [B], example numbers.
             gamma: decay of the weights 1, gamma, gamma^2, normalised over the items that exist.
             rule: "position" starts the window at the target (Eq. 7); "first_occurrence", the released program, at
                 the first occurrence of the target item in the user's training part. They differ only where a user
@@ -70,9 +129,9 @@ class TrainingExamples:
             int32 [B, 3] item ids and float64 [B, 3] weights; missing items have id 0 and weight 0.
         """
         one_of("rule", rule, get_args(LabelRule))
-        first = self._first_occurrence[examples] if rule == "first_occurrence" else self.target[examples]
+        first = self._first_occurrence[rows] if rule == "first_occurrence" else self.target[rows]
         window = first[:, None] + np.arange(LABEL_WINDOW)
-        exists = window < self.train_end[examples][:, None]
+        exists = window < self.train_end[rows][:, None]
         weights = np.where(exists, float(gamma) ** np.arange(LABEL_WINDOW), 0.0)
         weights /= weights.sum(axis=1, keepdims=True)
         ids = np.where(exists, self.dataset.items[np.where(exists, window, 0)], 0)
@@ -140,24 +199,3 @@ class TrainingExamples:
             same[alike[~equal]] = False
             alike = alike[equal]
         return same
-
-
-class HeldOut:
-    """The validation or test inputs and targets of all users.
-
-    The target is v_{n-1} ("valid") or v_n ("test"), the input the last `max_length` items before it.
-
-    Attributes:
-        target: int64 [U], flat position of each user's target.
-        start: int64 [U], flat position of the first item of the input.
-        history_start: int64 [U], where the user's sequence begins: every item from there to the target was seen.
-    """
-
-    def __init__(self, dataset: SequenceDataset, split: Split, max_length: int = 50) -> None:
-        one_of("split", split, get_args(Split))
-        self.target = dataset.offsets[1:] - (1 if split == "test" else 2)
-        self.history_start = dataset.offsets[:-1]
-        self.start = np.maximum(self.history_start, self.target - max_length)
-
-    def __len__(self) -> int:
-        return len(self.target)
