@@ -153,8 +153,8 @@ def _train(
 
 
 def add_up_in_a_fixed_order(jit: bool, log: Callable[[str], None]) -> None:
-    """Makes TensorFlow add up in a fixed order, as a resumed run would differ otherwise: some kernels add up in the order
-    their threads finish.
+    """Makes TensorFlow add up in a fixed order, as a resumed run would differ otherwise: some kernels add up in the
+    order their threads finish.
 
     Without XLA that holds only when it is called before TensorFlow computes anything; else the user is told.
     """
