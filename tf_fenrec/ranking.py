@@ -56,7 +56,7 @@ def rank_all(score: Score, batches: EvaluationBatches, layout: Layout) -> Rankin
         recommended[items.numpy()[np.isfinite(values.numpy())]] = True
 
     ranks = list(rank_batches(score, batches, layout, len(batches), note))
-    return Ranking(batches.in_order(ranks), recommended)
+    return Ranking(batches.in_order(ranks, layout), recommended)
 
 
 def rank_batches(

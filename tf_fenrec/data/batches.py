@@ -6,6 +6,7 @@ encoder, which says so by a `Layout`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,7 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from tf_fenrec.data.held_out import HeldOut, Split
-from tf_fenrec.data.packing import Layout, SequenceBatch, join, pack, pack_histories, pack_with_labels, take
+from tf_fenrec.data.packing import (
+    Labels,
+    Layout,
+    SequenceBatch,
+    Sequences,
+    Size,
+    join,
+    pack,
+    pack_histories,
+    pack_with_labels,
+    size_for,
+    take,
+)
 from tf_fenrec.data.rules.rule import Rule
 from tf_fenrec.data.sequences import SequenceDataset
 from tf_fenrec.data.views.view import View
@@ -26,7 +39,13 @@ Batch = tuple[SequenceBatch, dict[str, np.ndarray]]
 Protocol = Literal["paper", "strict"]
 PREFETCH = 4
 SCORES = 2**24  # at most in a batch of users by default; evaluation has a few such batches under way
-LABELS_MULTIPLE = 512  # labels at any token are filled up to a multiple, so that XLA compiles two or three shapes only
+
+# XLA compiles a step anew for every shape of its batch, so batches are given a size that holds nearly all of them: what
+# some take on average, and a few standard deviations.
+SAMPLED_STEPS = 24
+SPARE_DEVIATIONS = 4
+ROWS_MULTIPLE = 4
+LABELS_MULTIPLE = 64
 
 
 class TrainingBatches:
@@ -37,16 +56,18 @@ class TrainingBatches:
 
     - `ids` int32 [B]: examples of equal ids are no negatives of each other
     - `label_ids` int32 [P, k], `label_weights` float32 [P, k]: what is predicted. P is B where a sequence is read at
-      its last item alone; where it is read everywhere, P is filled up to a multiple of 512 with labels of weight 0
+      its last item alone; where it is read everywhere, P is filled up with labels of weight 0
     - `label_tokens` int32 [P], only where sequences are read everywhere: the flat index of each label's token
     - `sampled_ids` int32 [S], `expected_counts` float32 [P k + S], only with `num_sampled`: see
       `sampled_soft_label_cross_entropy`
 
-    The last batch of an epoch holds what is left.
+    Every batch is a random sample of the examples with the same mix of input lengths, and nearly all have the same
+    shape: the examples are sorted by length and dealt to the steps, each run of neighbours in random order. All batches
+    are of size B: some examples come twice an epoch where B doesn't divide their number.
 
     Args:
         rule: Rule. Makes the examples.
-        batch_size: int. B. Defaults to 256.
+        batch_size: int. B; all examples where they are fewer. Defaults to 256.
         views: mapping of names to views, what the examples are contrasted with. Defaults to none.
         seed: int. Of the shuffling and of whatever the rule, the views and the sample draw. Defaults to 0.
         num_sampled: int. S, items drawn uniformly for each batch, to train a sampled softmax with. Defaults to 0, none.
@@ -62,13 +83,14 @@ class TrainingBatches:
     ) -> None:
         _check_size(batch_size)
         self.rule = rule
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, len(rule))
         self.views = dict(views or {})
         self.seed = seed
         self.num_sampled = num_sampled
         self.epoch = 0
         self.first_step = 0
         self._ordered: tuple[int, np.ndarray] | None = None
+        self._sizes: dict[Layout, tuple[Size, int]] = {}
 
     @property
     def dataset(self) -> SequenceDataset:
@@ -81,14 +103,13 @@ class TrainingBatches:
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator, layout: Layout, everywhere: bool = False) -> Batch:
         """The batch of the examples numbered `rows` (int [B])."""
-        rule = self.rule
-        groups = join([rule.examples(rows, rng), *(view(rule, rows, rng) for view in self.views.values())])
-        assert groups.labels is not None  # examples have them
-        inputs, tokens = pack_with_labels(groups, layout)
-        ids, weights = groups.labels.ids, groups.labels.weights
-        targets = {"ids": rule.ids(rows), "label_ids": ids, "label_weights": weights}
+        groups, labels = self._groups(rows, rng)
+        size, least_labels = self._size(layout) if len(rows) == self.batch_size else (None, 0)
+        inputs, tokens = pack_with_labels(groups, layout, size)
+        ids, weights = labels.ids, labels.weights
+        targets = {"ids": self.rule.ids(rows), "label_ids": ids, "label_weights": weights}
         if everywhere:
-            missing = -len(tokens) % LABELS_MULTIPLE
+            missing = max(0, least_labels - len(tokens)) or -len(tokens) % LABELS_MULTIPLE
             targets |= {
                 "label_ids": np.pad(ids, [(0, missing), (0, 0)]),
                 "label_weights": np.pad(weights, [(0, missing), (0, 0)]),
@@ -97,6 +118,24 @@ class TrainingBatches:
         if self.num_sampled:
             targets |= self._sample(targets["label_ids"], rng)
         return inputs, targets
+
+    def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Sequences, Labels]:
+        """The sequences of the examples and of all their views, and the labels among them."""
+        rule = self.rule
+        groups = join([rule.examples(rows, rng), *(view(rule, rows, rng) for view in self.views.values())])
+        assert groups.labels is not None  # examples have them
+        return groups, groups.labels
+
+    def _size(self, layout: Layout) -> tuple[Size, int]:
+        """The size of a batch, and the labels it has at least."""
+        if layout not in self._sizes:
+            steps = np.unique(np.linspace(0, len(self) - 1, SAMPLED_STEPS, dtype=np.int64))
+            sample = [self._groups(self._order(0)[step], np.random.default_rng([self.seed, 0, step])) for step in steps]
+            size = size_for((groups.lengths for groups, _ in sample), layout.width)
+            rows = _enough([len(groups.items) / layout.width for groups, _ in sample], ROWS_MULTIPLE)
+            labels = _enough([len(found.tokens) for _, found in sample], LABELS_MULTIPLE)
+            self._sizes[layout] = Size(max(rows, size.rows), size.most), labels
+        return self._sizes[layout]
 
     def _sample(self, label_ids: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         num_items = self.dataset.num_items
@@ -124,14 +163,19 @@ class TrainingBatches:
 
     def step_batch(self, epoch: int, step: int, layout: Layout, everywhere: bool = False) -> Batch:
         """The batch of a step of an epoch."""
-        rows = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        return self.batch(rows, np.random.default_rng([self.seed, epoch, step]), layout, everywhere)
+        return self.batch(self._order(epoch)[step], np.random.default_rng([self.seed, epoch, step]), layout, everywhere)
 
     def _order(self, epoch: int) -> np.ndarray:
-        """The order of the examples in an epoch; the last one asked for is kept."""
+        """int [steps, B], the examples of each step of an epoch; the last epoch asked for is kept."""
         if self._ordered is None or self._ordered[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rule))
-            self._ordered = (epoch, order)
+            rng = np.random.default_rng([self.seed, epoch])
+            examples = rng.permutation(len(self.rule))
+            twice = len(self) * self.batch_size - len(examples)
+            examples = np.concatenate([examples, rng.choice(examples, twice, replace=False)])
+            by_length = examples[np.argsort(self.rule.lengths[examples], kind="stable")]
+            # Each run of neighbours gives every step one example.
+            dealt = rng.permuted(by_length.reshape(self.batch_size, len(self)), axis=1)
+            self._ordered = (epoch, np.ascontiguousarray(dealt.T))
         return self._ordered[1]
 
     def as_dataset(self, layout: Layout, everywhere: bool = False) -> tf.data.Dataset:
@@ -149,17 +193,50 @@ class TrainingBatches:
             len(self) - first_step,
         )
 
-    def inputs(self, rows: np.ndarray, layout: Layout) -> SequenceBatch:
+    def input_batches(self, layout: Layout, size: int) -> Chunks:
+        """Chunks of `size` examples (or fewer) whose inputs `inputs` packs into batches of one shape."""
+        return Chunks(self.rule.lengths, size, layout.width)
+
+    def inputs(self, rows: np.ndarray, layout: Layout, size: Size | None = None) -> SequenceBatch:
         """The batch of the inputs of the examples numbered `rows` (int [S])."""
-        return pack(self.rule.inputs(rows), layout)
+        return pack(self.rule.inputs(rows), layout, size)
+
+
+class Chunks:
+    """Sequences in chunks of one size and about the same tokens, so that all of them pack into one shape.
+
+    Sorted by length, they are dealt to the chunks; a few stand in two where the size doesn't divide their number.
+
+    Args:
+        lengths: int [S], of the sequences.
+        size: int. The most a chunk may hold.
+        width: int. T, tokens in a row.
+
+    Attributes:
+        numbers: int [chunks, size], the sequences of each chunk.
+        packed_size: Size, that each chunk packs into.
+    """
+
+    def __init__(self, lengths: np.ndarray, size: int, width: int) -> None:
+        count = -(-len(lengths) // size)
+        lengths = np.minimum(lengths, width)
+        order = np.argsort(lengths, kind="stable")
+        order = np.concatenate([order, order[: -len(order) % count]])
+        self.numbers = order.reshape(-1, count).T
+        size = size_for((lengths[chunk] for chunk in self.numbers), width)
+        self.packed_size = Size(_multiple(size.rows, ROWS_MULTIPLE), size.most)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 class EvaluationBatches:
     """The validation or test inputs of all users, with what the ranking must know.
 
-    A batch is (inputs, targets): `inputs` the sequence batch of the inputs of U users, every n-th one (see `in_order`);
-    `targets` a dict of `item` int32 [U], the held-out items, `excluded` int32 [P, 2], different pairs of user row
-    and item id whose score is replaced, and `excluded_score` float32 scalar, by what.
+    A batch is (inputs, targets): `inputs` the batch of the histories of U users, as many in each batch and of about the
+    same lengths (see `in_order`; a few users may stand in two batches); `targets` a dict of `item` int32
+    [U], the held-out items, `excluded` int32 [P, 2], different pairs of user row and item id whose score is replaced,
+    and `excluded_score` float32 scalar, by what.
 
     Args:
         dataset: the sequences.
@@ -190,28 +267,36 @@ class EvaluationBatches:
         self.users = np.arange(dataset.num_users) if users is None else users
         self.batch_size = batch_size
         self.held_out = HeldOut(dataset, split)
+        self._chunks: dict[Layout, Chunks] = {}
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.batch_size)
 
-    def in_order(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """[U, ...], in the order of `users`, from one array for each batch."""
-        values = np.concatenate(parts)
-        values[np.concatenate(strided_chunks(len(self.users), self.batch_size))] = values.copy()
-        return values
+    def _chunked(self, layout: Layout) -> Chunks:
+        if layout not in self._chunks:
+            tokens = (self.held_out.target - self.held_out.history_start)[self.users] + layout.mask_query
+            self._chunks[layout] = Chunks(tokens, self.batch_size, layout.width)
+        return self._chunks[layout]
+
+    def in_order(self, parts: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
+        """[U, ...], in the order of `users`, from one array for each of the first batches; without users of others."""
+        numbers = np.concatenate(self._chunked(layout).numbers[: len(parts)])
+        _, first = np.unique(numbers, return_index=True)
+        return np.concatenate(parts)[first]
 
     def batches(self, layout: Layout) -> Iterator[Batch]:
         """All of them, one after the other."""
         return (self.batch(number, layout) for number in range(len(self)))
 
     def batch(self, number: int, layout: Layout) -> Batch:
-        """The batch of that number: of every n-th user, beginning with this one, where there are n batches."""
-        users = self.users[number :: len(self)]
+        """The batch of that number."""
+        chunks = self._chunked(layout)
+        users = self.users[chunks.numbers[number]]
         held_out, items = self.held_out, self.dataset.items
         target = held_out.target[users]
         begin = np.maximum(held_out.history_start[users], target - layout.width)
         histories = take(items, begin, target)._replace(users=users)
-        inputs = pack_histories(histories, layout, self.dataset.num_items)
+        inputs = pack_histories(histories, layout, self.dataset.num_items, chunks.packed_size)
         excluded = self._excluded(users, items[target])
         score = np.array(0.0 if self.protocol == "paper" else -np.inf, np.float32)
         return inputs, {"item": items[target], "excluded": excluded, "excluded_score": score}
@@ -236,14 +321,14 @@ def _check_size(batch_size: int) -> None:
         raise InputError(f"`batch_size` should be at least 1. Received: {batch_size}")
 
 
-def strided_chunks(count: int, size: int) -> list[np.ndarray]:
-    """The numbers 0 to count - 1 in chunks of at most `size` that differ in length by one at most.
+def _enough(sampled: Sequence[float], of: int) -> int:
+    """A multiple of `of` that is seldom exceeded by what `sampled` is a sample of."""
+    return _multiple(float(np.mean(sampled) + SPARE_DEVIATIONS * np.std(sampled)), of)
 
-    Chunk c of n holds c, c + n, c + 2n, ...: neighbours are alike (files are often sorted), so all chunks are, they
-    pack into nearly the same number of rows, and XLA compiles only a few shapes.
-    """
-    chunks = -(-count // size)
-    return [np.arange(chunk, count, chunks) for chunk in range(chunks)]
+
+def _multiple(count: float, of: int) -> int:
+    """The least multiple of `of` that is at least `count`."""
+    return math.ceil(count / of) * of
 
 
 def sequence_signature(width: int | None = None, users: bool = False) -> dict[str, tf.TensorSpec]:

@@ -103,17 +103,45 @@ def take(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> Sequences:
     return Sequences(items[_runs(start, lengths)], lengths)
 
 
-def pack(sequences: Sequences, layout: Layout) -> SequenceBatch:
-    """The batch of sequences of at most `layout.width` items."""
-    return pack_with_labels(sequences, layout)[0]
+class Size(NamedTuple):
+    """The shape that a batch of packed rows is given.
+
+    Args:
+        rows: R, at least; 0 for as many as are needed.
+        most: M, the sequences that may share a row.
+    """
+
+    rows: int
+    most: int
 
 
-def pack_with_labels(sequences: Sequences, layout: Layout) -> tuple[SequenceBatch, np.ndarray]:
+def size_for(batches: Iterable[np.ndarray], width: int) -> Size:
+    """A size that holds batches of sequences of these lengths, int [S] each.
+
+    The last block of an encoder computes M sequences for every row, used or not. So M is about twice what a row holds
+    on average, and a quarter of the width at most, which binds only where sequences have fewer than four items on
+    average.
+    """
+    batches = list(batches)
+    rows = max(-(-int(lengths.sum()) // width) for lengths in batches)
+    sequences = max(map(len, batches))
+    most = min(-(-width // 4), 2 * -(-sequences // max(rows, 1)) + 2)
+    return Size(max(rows, -(-sequences // most)), most)
+
+
+def pack(sequences: Sequences, layout: Layout, size: Size | None = None) -> SequenceBatch:
+    """The batch of sequences of at most `layout.width` items, of `size` where they are packed and it holds them."""
+    return pack_with_labels(sequences, layout, size)[0]
+
+
+def pack_with_labels(
+    sequences: Sequences, layout: Layout, size: Size | None = None
+) -> tuple[SequenceBatch, np.ndarray]:
     """The batch of sequences, and int32 [P], the flat index (row * T + column) of each label's token in it."""
     lengths, width = sequences.lengths, layout.width
     if layout.packed:
-        most = most_in_a_row(width)
-        rows, row, column = _spread(lengths, width, most)
+        least, most = size or Size(0, size_for([lengths], width).most)
+        rows, row, column = _spread(lengths, width, most, least)
         number = _number_within(row)
     else:
         most = 1
@@ -137,30 +165,22 @@ def pack_with_labels(sequences: Sequences, layout: Layout) -> tuple[SequenceBatc
     return batch, labelled.astype(np.int32)
 
 
-def pack_histories(histories: Sequences, layout: Layout, num_items: int) -> SequenceBatch:
+def pack_histories(histories: Sequences, layout: Layout, num_items: int, size: Size | None = None) -> SequenceBatch:
     """The batch of histories whose next items are asked for.
 
     Args:
         histories: sequences of at most `layout.width` items.
         layout: with `mask_query`, histories lose their oldest item where they are full, and end with the mask.
         num_items: V.
+        size: of the batch.
     """
     if not layout.mask_query:
-        return pack(histories, layout)
+        return pack(histories, layout, size)
     kept = np.minimum(histories.lengths, layout.width - 1)
     ends = np.cumsum(histories.lengths)
     recent = take(histories.items, ends - kept, ends)
     items = np.insert(recent.items, np.cumsum(kept), num_items + 1).astype(np.int32)
-    return pack(histories._replace(items=items, lengths=kept + 1), layout)
-
-
-def most_in_a_row(width: int) -> int:
-    """M, the sequences that may share a row of `width` tokens.
-
-    The last block of an encoder computes M ends for every row, used or not; a quarter of the width binds only where
-    sequences have fewer than four items on average.
-    """
-    return -(-width // 4)
+    return pack(histories._replace(items=items, lengths=kept + 1), layout, size)
 
 
 def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -169,12 +189,13 @@ def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(start - shift, lengths)
 
 
-def _spread(lengths: np.ndarray, width: int, most: int) -> tuple[int, np.ndarray, np.ndarray]:
+def _spread(lengths: np.ndarray, width: int, most: int, least: int) -> tuple[int, np.ndarray, np.ndarray]:
     """How many rows there are, and the row and first column of each sequence.
 
     The longest sequence first, each goes into the emptiest row: all rows fill up alike, with long and short ones, and
     there are seldom more than the tokens need. (The tightest fit leaves the short ones for rows of their own, which
     hold `most` of them and are half empty.) Rows are kept by free space; a bit set tells which free spaces there are.
+    There are at least `least` rows; beyond, their number is a multiple of `ROWS_MULTIPLE`.
     """
     row, column = np.empty((2, len(lengths)), np.int64)
     order = np.argsort(-lengths, kind="stable")
@@ -184,16 +205,16 @@ def _spread(lengths: np.ndarray, width: int, most: int) -> tuple[int, np.ndarray
 
     def open_rows(count: int) -> None:
         nonlocal free_bits
-        count = -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE
         by_free[width].extend(range(len(held), len(held) + count))
         held.extend([0] * count)
         free_bits |= (count > 0) << width
 
-    open_rows(max(-(-int(lengths.sum()) // width), -(-len(lengths) // most)))
+    needed = max(-(-int(lengths.sum()) // width), -(-len(lengths) // most))
+    open_rows(least if needed <= least else -(-needed // ROWS_MULTIPLE) * ROWS_MULTIPLE)
     chosen_rows, chosen_columns = [], []
     for length in lengths[order].tolist():
         if free_bits.bit_length() <= length:
-            open_rows(1)
+            open_rows(ROWS_MULTIPLE)
         free = free_bits.bit_length() - 1
         chosen = by_free[free].pop()
         if not by_free[free]:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_fenrec.config import Config
-from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches, sequence_signature, strided_chunks
+from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches, sequence_signature
 from tf_fenrec.data.packing import Layout, Sequences, pack_histories
 from tf_fenrec.data.rules.rule import Rule
 from tf_fenrec.data.sequences import SequenceDataset
@@ -187,11 +187,12 @@ class SequenceModel(keras.Model):
         """float32 [E, D], the vectors of all training examples in inference mode, in order."""
         features: np.ndarray = np.empty((len(batches.rule), 0), np.float32)
         encoding, layout = self._encoding(), self.layout
+        chunks = batches.input_batches(layout, CHUNK_EXAMPLES)
 
         def encode_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return rows, np.asarray(encoding(batches.inputs(rows, layout)))
+            return rows, np.asarray(encoding(batches.inputs(rows, layout, chunks.packed_size)))
 
-        for rows, vectors in parallel_map(encode_rows, strided_chunks(len(batches.rule), CHUNK_EXAMPLES)):
+        for rows, vectors in parallel_map(encode_rows, chunks.numbers):
             if not features.shape[1]:
                 features = np.empty((len(batches.rule), vectors.shape[1]), np.float32)
             features[rows] = vectors
@@ -369,7 +370,7 @@ class SequenceModel(keras.Model):
             callbacks.on_test_batch_begin(number)
             ranks.append(of_batch)
             callbacks.on_test_batch_end(number)
-        logs = mean_metrics(np.concatenate(ranks))
+        logs = mean_metrics(batches.in_order(ranks, self.layout))
         callbacks.on_test_end(logs)
         return logs if return_dict else list(logs.values())
 
@@ -379,7 +380,7 @@ class SequenceModel(keras.Model):
             return super().predict(x, **kwargs)
         self.check_catalogue(x.dataset)
         batches = (tf.nest.map_structure(tf.constant, inputs) for inputs, _ in x.batches(self.layout))
-        return x.in_order([np.asarray(self.score(inputs)) for inputs in batches])
+        return x.in_order([np.asarray(self.score(inputs)) for inputs in batches], self.layout)
 
     def _check_evaluation(self, name: str, batches: Any) -> EvaluationBatches:
         if not isinstance(batches, EvaluationBatches):

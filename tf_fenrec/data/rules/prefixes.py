@@ -65,6 +65,7 @@ class Prefixes:
 
     Attributes:
         user: int64 [E], number of each example's user.
+        lengths: int64 [E], items of each example's input.
         target: int64 [E], flat position of each example's target.
         start: int64 [E], flat position of the first item of its input; the input ends just before `target`.
         train_end: int64 [E], flat position just after the last training item v_{n-2} of its user.
@@ -83,6 +84,7 @@ class Prefixes:
         self.target = begin + 1 + number_in_user
         self.start = np.maximum(begin, self.target - max_length)
         self.train_end = begin + lengths[user] - 2
+        self.lengths = self.target - self.start
 
     def __len__(self) -> int:
         return len(self.target)

@@ -19,10 +19,12 @@ class Rule(Protocol):
     Attributes:
         dataset: the sequences.
         max_length: L, the longest input.
+        lengths: int [E], how many items the input of each example has.
     """
 
     dataset: SequenceDataset
     max_length: int
+    lengths: np.ndarray
 
     def __len__(self) -> int:
         """E, the examples of an epoch."""
