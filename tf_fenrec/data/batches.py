@@ -24,7 +24,7 @@ from tf_fenrec.data.packing import (
     pack,
     pack_histories,
     pack_with_labels,
-    size_for,
+    sizes_of,
     take,
 )
 from tf_fenrec.data.rules.rule import Rule
@@ -131,10 +131,9 @@ class TrainingBatches:
         if layout not in self._sizes:
             steps = np.unique(np.linspace(0, len(self) - 1, SAMPLED_STEPS, dtype=np.int64))
             sample = [self._groups(self._order(0)[step], np.random.default_rng([self.seed, 0, step])) for step in steps]
-            size = size_for((groups.lengths for groups, _ in sample), layout.width)
-            rows = _enough([len(groups.items) / layout.width for groups, _ in sample], ROWS_MULTIPLE)
-            labels = _enough([len(found.tokens) for _, found in sample], LABELS_MULTIPLE)
-            self._sizes[layout] = Size(max(rows, size.rows), size.most), labels
+            rows, most = sizes_of((groups.lengths for groups, _ in sample), layout.width)
+            labels = [len(found.tokens) for _, found in sample]
+            self._sizes[layout] = Size(_enough(rows, ROWS_MULTIPLE), most), _enough(labels, LABELS_MULTIPLE)
         return self._sizes[layout]
 
     def _sample(self, label_ids: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -223,8 +222,8 @@ class Chunks:
         order = np.argsort(lengths, kind="stable")
         order = np.concatenate([order, order[: -len(order) % count]])
         self.numbers = order.reshape(-1, count).T
-        size = size_for((lengths[chunk] for chunk in self.numbers), width)
-        self.packed_size = Size(_multiple(size.rows, ROWS_MULTIPLE), size.most)
+        rows, most = sizes_of((lengths[chunk] for chunk in self.numbers), width)
+        self.packed_size = Size(_multiple(max(rows), ROWS_MULTIPLE), most)
 
     def __len__(self) -> int:
         return len(self.numbers)

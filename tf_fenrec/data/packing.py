@@ -115,18 +115,17 @@ class Size(NamedTuple):
     most: int
 
 
-def size_for(batches: Iterable[np.ndarray], width: int) -> Size:
-    """A size that holds batches of sequences of these lengths, int [S] each.
+def sizes_of(batches: Iterable[np.ndarray], width: int) -> tuple[list[int], int]:
+    """The rows that batches of sequences of these lengths, int [S] each, pack into, and M for all of them.
 
     The last block of an encoder computes M sequences for every row, used or not. So M is about twice what a row holds
     on average, and a quarter of the width at most, which binds only where sequences have fewer than four items on
     average.
     """
     batches = list(batches)
-    rows = max(-(-int(lengths.sum()) // width) for lengths in batches)
-    sequences = max(map(len, batches))
-    most = min(-(-width // 4), 2 * -(-sequences // max(rows, 1)) + 2)
-    return Size(max(rows, -(-sequences // most)), most)
+    rows = max(1, *(-(-int(lengths.sum()) // width) for lengths in batches))
+    most = min(-(-width // 4), 2 * -(-max(map(len, batches)) // rows) + 2)
+    return [_spread(lengths, width, most, 0, multiple=1)[0] for lengths in batches], most
 
 
 def pack(sequences: Sequences, layout: Layout, size: Size | None = None) -> SequenceBatch:
@@ -140,8 +139,11 @@ def pack_with_labels(
     """The batch of sequences, and int32 [P], the flat index (row * T + column) of each label's token in it."""
     lengths, width = sequences.lengths, layout.width
     if layout.packed:
-        least, most = size or Size(0, size_for([lengths], width).most)
-        rows, row, column = _spread(lengths, width, most, least)
+        if size is None:
+            [needed], most = sizes_of([lengths], width)
+            size = Size(-(-needed // ROWS_MULTIPLE) * ROWS_MULTIPLE, most)
+        most = size.most
+        rows, row, column = _spread(lengths, width, most, size.rows)
         number = _number_within(row)
     else:
         most = 1
@@ -189,13 +191,15 @@ def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(start - shift, lengths)
 
 
-def _spread(lengths: np.ndarray, width: int, most: int, least: int) -> tuple[int, np.ndarray, np.ndarray]:
+def _spread(
+    lengths: np.ndarray, width: int, most: int, least: int, multiple: int = ROWS_MULTIPLE
+) -> tuple[int, np.ndarray, np.ndarray]:
     """How many rows there are, and the row and first column of each sequence.
 
     The longest sequence first, each goes into the emptiest row: all rows fill up alike, with long and short ones, and
     there are seldom more than the tokens need. (The tightest fit leaves the short ones for rows of their own, which
     hold `most` of them and are half empty.) Rows are kept by free space; a bit set tells which free spaces there are.
-    There are at least `least` rows; beyond, their number is a multiple of `ROWS_MULTIPLE`.
+    There are at least `least` rows; where they don't hold all, more are opened, `multiple` at a time.
     """
     row, column = np.empty((2, len(lengths)), np.int64)
     order = np.argsort(-lengths, kind="stable")
@@ -210,11 +214,11 @@ def _spread(lengths: np.ndarray, width: int, most: int, least: int) -> tuple[int
         free_bits |= (count > 0) << width
 
     needed = max(-(-int(lengths.sum()) // width), -(-len(lengths) // most))
-    open_rows(least if needed <= least else -(-needed // ROWS_MULTIPLE) * ROWS_MULTIPLE)
+    open_rows(least if needed <= least else -(-needed // multiple) * multiple)
     chosen_rows, chosen_columns = [], []
     for length in lengths[order].tolist():
         if free_bits.bit_length() <= length:
-            open_rows(ROWS_MULTIPLE)
+            open_rows(multiple)
         free = free_bits.bit_length() - 1
         chosen = by_free[free].pop()
         if not by_free[free]:
