@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from tests.checks import MIXED, check_config, check_file, check_mixed_precision
-from tf_fenrec.layers import ItemEmbedding, SASRecEncoder, SelfAttentionBlock, StatelessDropout, dropout
+from tf_fenrec.encoders import SASRecEncoder
+from tf_fenrec.layers import ItemEmbedding, SelfAttentionBlock, StatelessDropout, dropout
 from tf_fenrec.layers.attention import causal_mask
 
 ITEMS = np.array([[0, 0, 4, 2, 7], [1, 2, 3, 4, 5], [0, 0, 0, 0, 9]], np.int32)
@@ -167,7 +168,7 @@ def test_initialisation() -> None:
         (lambda: StatelessDropout(1.0), r"`rate` must be .* below 1\. Received: rate=1\.0"),
         (lambda: SASRecEncoder(0), r"`num_items` must be at least 1\. Received: num_items=0"),
         (lambda: SASRecEncoder(5, 0), r"`dim` must be at least 1\. Received: dim=0"),
-        (lambda: SASRecEncoder(5, 8, num_heads=3), r"multiple of `num_heads`\. Received: width 8, num_heads=3"),
+        (lambda: SASRecEncoder(5, 8, num_heads=3), r"multiple of `num_heads`\. Received: dim=8, num_heads=3"),
     ],
 )
 def test_mistakes_are_named(make: Callable[[], Any], message: str) -> None:

@@ -7,13 +7,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_fenrec.layers.arguments import check_at_least
+
+
+def padded_batch(items: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The batch of sequences (see `tf_fenrec.data.packing`) of plain padded rows.
+
+    Args:
+        items: int32 [S, T], right-aligned: the most recent item in the last column, 0 before the first.
+    """
+    rows, width = tf.shape(items)[0], tf.shape(items)[1]
+    return {
+        "items": items,
+        "segments": tf.cast(items > 0, tf.int32),
+        "positions": tf.broadcast_to(tf.range(width), [rows, width]),
+        "last": tf.range(1, rows + 1) * width - 1,
+        "slots": tf.range(rows)[:, None],
+    }
+
 
 class Encoder(keras.layers.Layer):
     """Base of the encoders. A score is always an inner product: user_vectors(hidden) . item_vectors()^T.
 
-    A subclass creates its weights in `__init__` (and sets `self.built = True`), makes `item_table` one of them, and
-    implements `call` with the arguments below. An item bias is one more column of `item_vectors` that meets a 1 in
-    `user_vectors`; an output transform belongs into `user_vectors`.
+    A subclass creates its weights in `__init__` (and sets `self.built = True`), makes `item_table` one of them (or has
+    `item_embeddings` of its own), and implements `call` with the arguments below. An item bias is one more column of
+    `item_vectors` that meets a 1 in `user_vectors`; an output transform belongs into `user_vectors`.
 
     Args:
         num_items: int. V. Item ids run from 1 to V; 0 is the padding and V + 1 the mask.
@@ -45,9 +63,7 @@ class Encoder(keras.layers.Layer):
 
     def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name, value in (("num_items", num_items), ("max_length", max_length)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
+        check_at_least(1, num_items=num_items, max_length=max_length)
         self.num_items = num_items
         self.max_length = max_length
 
@@ -59,11 +75,17 @@ class Encoder(keras.layers.Layer):
     @property
     def catalogue(self) -> list[keras.Variable]:
         """The weights whose first axis is the catalogue's V + 2 rows: what grows when items are added."""
-        return [self.item_table]
+        return [self.item_embeddings]
+
+    def batch_of(self, inputs: dict[str, tf.Tensor] | tf.Tensor) -> dict[str, tf.Tensor]:
+        """The batch of sequences that `call` was given, made of padded rows where these were given."""
+        if isinstance(inputs, dict):
+            return inputs
+        return padded_batch(tf.cast(inputs, tf.int32)[:, -self.max_length :])
 
     def item_vectors(self) -> tf.Tensor:
         """[V + 2, D'], what user vectors are multiplied with."""
-        return tf.convert_to_tensor(self.item_table)
+        return tf.convert_to_tensor(self.item_embeddings)
 
     def user_vectors(self, hidden: tf.Tensor) -> tf.Tensor:
         """[..., D'] from the encoder's output [..., D]."""

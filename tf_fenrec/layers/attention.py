@@ -30,29 +30,30 @@ def causal_mask(segments: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
     return tf.cast(tf.where(same & causal, 0.0, MASKED), dtype)[:, None]
 
 
-class Ends(NamedTuple):
+class LastTokens(NamedTuple):
     """Where the sequences of a batch end: all that is asked of the last block.
 
     Args:
-        tokens: int32 [S], flat index of each sequence's most recent item.
-        slots: int32 [R, M], number of the row's 1st, 2nd, ... sequence.
-        places: int32 [S], flat index of each sequence among the slots.
+        indices: int32 [S], flat index (row * T + column) of each sequence's most recent item.
+        row_sequences: int32 [R, M], number of the row's 1st, 2nd, ... sequence.
+        row_indices: int32 [S], flat index of each sequence in `row_sequences`.
         mask: [R, M, 1, T], 0 where the sequence may see the token, `MASKED` elsewhere.
     """
 
-    tokens: tf.Tensor
-    slots: tf.Tensor
-    places: tf.Tensor
+    indices: tf.Tensor
+    row_sequences: tf.Tensor
+    row_indices: tf.Tensor
     mask: tf.Tensor
 
 
-def sequence_ends(segments: tf.Tensor, last: tf.Tensor, slots: tf.Tensor, dtype: str = "float32") -> Ends:
-    """`Ends` from the arrays of a sequence batch (see `tf_fenrec.data.packing`)."""
-    most, tokens = tf.shape(slots)[1], tf.shape(segments)[1]
+def last_tokens(batch: dict[str, tf.Tensor], dtype: str = "float32") -> LastTokens:
+    """`LastTokens` of a batch of sequences (see `tf_fenrec.data.packing`)."""
+    segments, last, row_sequences = batch["segments"], batch["last"], batch["slots"]
+    most, tokens = tf.shape(row_sequences)[1], tf.shape(segments)[1]
     number = tf.gather(tf.reshape(segments, [-1]), last)
-    places = last // tokens * most + tf.maximum(number, 1) - 1  # a row of padding alone ends in segment 0
-    own = segments[:, None, :] == tf.range(1, most + 1)[:, None]  # all of a sequence is before its last item
-    return Ends(last, slots, places, tf.cast(tf.where(own, 0.0, MASKED), dtype)[:, :, None])
+    row_indices = last // tokens * most + tf.maximum(number, 1) - 1  # a row of padding alone ends in segment 0
+    same = segments[:, None, :] == tf.range(1, most + 1)[:, None]  # all of a sequence is before its last item
+    return LastTokens(last, row_sequences, row_indices, tf.cast(tf.where(same, 0.0, MASKED), dtype)[:, :, None])
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
@@ -75,12 +76,12 @@ class SelfAttentionBlock(keras.layers.Layer):
     Call arguments:
         x: [R, T, D].
         mask: [R, 1, T, T], added to the attention scores.
-        ends: when given, only the most recent item of each sequence is computed, the result is [S, D], and `mask` is
+        last: when given, only the most recent item of each sequence is computed, the result is [S, D], and `mask` is
             not used: the last block of an encoder needs no other.
         training, seed: see `StatelessDropout`.
 
     Returns:
-        [R, T, D], or [S, D] with `ends`.
+        [R, T, D], or [S, D] with `last`.
     """
 
     def __init__(self, num_heads: int, hidden_dim: int, dropout: float = 0.5, seed: int = 0, **kwargs: Any) -> None:
@@ -127,16 +128,16 @@ class SelfAttentionBlock(keras.layers.Layer):
         self,
         x: tf.Tensor,
         mask: tf.Tensor,
-        ends: Ends | None = None,
+        last: LastTokens | None = None,
         training: bool | None = None,
         seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
         seeds = split_seed(seed, 3)
-        if ends is None:
+        if last is None:
             context = self._attend(x, mask, training, seeds[0])  # [R, T, D]
         else:
-            tokens, x = x, _take(x, ends.tokens)  # [S, D]
-            context = self._attend_at_ends(x, tokens, ends, training, seeds[0])  # [S, D]
+            tokens, x = x, _take(x, last.indices)  # [S, D]
+            context = self._attend_last(x, tokens, last, training, seeds[0])  # [S, D]
         update = self.drop(self.output_projection(context), training=training, seed=seeds[1])
         x = self.attention_norm(x + update)
         update = self.contract(gelu(self.expand(x)))
@@ -154,8 +155,8 @@ class SelfAttentionBlock(keras.layers.Layer):
         weights = self.drop(tf.nn.softmax(scores), training=training, seed=seed)  # [R, H, T, T]
         return tf.reshape(tf.einsum("rhqk,rkhd->rqhd", weights, v), [rows, tokens, dim])
 
-    def _attend_at_ends(
-        self, x: tf.Tensor, tokens: tf.Tensor, ends: Ends, training: bool | None, seed: tf.Tensor | None
+    def _attend_last(
+        self, x: tf.Tensor, tokens: tf.Tensor, last: LastTokens, training: bool | None, seed: tf.Tensor | None
     ) -> tf.Tensor:
         """`_attend` for the most recent items x [S, D] alone, without a key or a value of any token.
 
@@ -163,24 +164,24 @@ class SelfAttentionBlock(keras.layers.Layer):
         the weighted sum of the values is V (sum w t) + c (sum w): K and V meet S vectors instead of R T tokens.
         """
         heads, dim = self.num_heads, x.shape[-1]
-        rows, most = tf.shape(ends.slots)[0], tf.shape(ends.slots)[1]
+        rows, most = tf.shape(last.row_sequences)[0], tf.shape(last.row_sequences)[1]
 
         def by_head(weights: keras.Variable) -> tf.Tensor:
             weights = tf.cast(tf.convert_to_tensor(weights), x.dtype)
             return tf.reshape(weights, [*weights.shape[:-1], heads, dim // heads])
 
-        def in_slots(y: tf.Tensor) -> tf.Tensor:
-            return tf.reshape(tf.gather(y, ends.slots), [rows, most * heads, y.shape[-1]])
+        def by_row(y: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(tf.gather(y, last.row_sequences), [rows, most * heads, y.shape[-1]])
 
         q = tf.reshape(self.query(x), [-1, heads, dim // heads]) / math.sqrt(dim // heads)  # [S, H, D / H]
-        inner = in_slots(tf.einsum("shd,ehd->she", q, by_head(self.key.kernel)))  # [R, M H, D]
-        shift = in_slots(tf.einsum("shd,hd->sh", q, by_head(self.key.bias))[..., None])  # [R, M H, 1]
+        inner = by_row(tf.einsum("shd,ehd->she", q, by_head(self.key.kernel)))  # [R, M H, D]
+        shift = by_row(tf.einsum("shd,hd->sh", q, by_head(self.key.bias))[..., None])  # [R, M H, 1]
         scores = tf.matmul(inner, tokens, transpose_b=True) + shift  # [R, M H, T]
-        scores = tf.reshape(scores, [rows, most, heads, -1]) + ends.mask
+        scores = tf.reshape(scores, [rows, most, heads, -1]) + last.mask
         weights = self.drop(tf.nn.softmax(scores), training=training, seed=seed)  # [R, M, H, T]
         mixed = tf.matmul(tf.reshape(weights, [rows, most * heads, -1]), tokens)  # [R, M H, D]
-        mixed = tf.gather(tf.reshape(mixed, [-1, heads, dim]), ends.places)  # [S, H, D]
-        total = tf.gather(tf.reshape(tf.reduce_sum(weights, axis=-1), [-1, heads]), ends.places)  # [S, H]
+        mixed = tf.gather(tf.reshape(mixed, [-1, heads, dim]), last.row_indices)  # [S, H, D]
+        total = tf.gather(tf.reshape(tf.reduce_sum(weights, axis=-1), [-1, heads]), last.row_indices)  # [S, H]
         context = tf.einsum("she,ehd->shd", mixed, by_head(self.value.kernel))
         return tf.reshape(context + total[..., None] * by_head(self.value.bias), [-1, dim])
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 from tests.golden_vectors import PRECISIONS, golden
 from tests.small_data import join
 from tf_fenrec.data.packing import pack
-from tf_fenrec.layers import SASRecEncoder, padded_batch
+from tf_fenrec.encoders import SASRecEncoder, padded_batch
 from tf_fenrec.losses import soft_label_cross_entropy
 
 WIDTH, NUM_ITEMS = 6, 12
@@ -60,7 +64,7 @@ def test_outputs_equal_the_golden_ones(dtype: str, tolerance: float) -> None:
     expected, encoder = golden("sasrec_forward"), golden_encoder(dtype)
     items = np.array(expected["inputs"], np.int32)
     outputs = np.array(expected["outputs"])
-    everywhere = encoder(items, all_positions=True).numpy()
+    everywhere = encoder(items, everywhere=True).numpy()
     # A padding token sees hidden keys only, whose scores of -10000 keep three decimals in float32.
     compared = (items > 0) | (dtype == "float64")
     np.testing.assert_allclose(everywhere[compared], outputs[compared], rtol=tolerance, atol=tolerance)
@@ -121,12 +125,12 @@ def test_packed_equals_padded(encoder: SASRecEncoder, sequences: list[list[int]]
     for packed in (False, True):
         batch = pack(join(sequences), WIDTH, packed)
         np.testing.assert_allclose(encoder(batch), expected, rtol=1e-11, atol=1e-11)
-        everywhere = encoder(batch, all_positions=True).numpy()
+        everywhere = encoder(batch, everywhere=True).numpy()
         np.testing.assert_allclose(everywhere.reshape(-1, 8)[batch["last"]], expected, rtol=1e-11, atol=1e-11)
     # Every earlier token of a packed row is the last one of a shorter sequence.
     shorter = [sequence[:-1] for sequence in sequences if len(sequence) > 1]
     if shorter:
-        positions = encoder(padded, all_positions=True).numpy()[[len(s) > 1 for s in sequences], -2]
+        positions = encoder(padded, everywhere=True).numpy()[[len(s) > 1 for s in sequences], -2]
         shifted = encoder(with_shift(shorter)).numpy()
         np.testing.assert_allclose(positions, shifted, rtol=1e-11, atol=1e-11)
 
@@ -150,7 +154,9 @@ def test_packed_and_padded_gradients_are_equal(encoder: SASRecEncoder) -> None:
         np.testing.assert_allclose(packed, padded, rtol=1e-9, atol=1e-9)
 
 
-def test_the_last_block_treats_ends_as_any_token(encoder: SASRecEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_block_treats_last_tokens_as_any_token(
+    encoder: SASRecEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also when dropout takes weight from some tokens: the bias of the values counts with what is left."""
     batch = pack(join([[1, 2, 3], [4, 5], [6]]), WIDTH)
     kept = tf.constant(np.random.default_rng(3).uniform(size=WIDTH))
@@ -160,19 +166,30 @@ def test_the_last_block_treats_ends_as_any_token(encoder: SASRecEncoder, monkeyp
 
     for block in encoder.blocks:
         monkeypatch.setattr(block, "drop", drop)
-    everywhere = encoder(batch, all_positions=True).numpy().reshape(-1, 8)
+    everywhere = encoder(batch, everywhere=True).numpy().reshape(-1, 8)
     np.testing.assert_allclose(encoder(batch), everywhere[batch["last"]], rtol=1e-11, atol=1e-11)
+
+
+def test_a_file_saved_before_the_encoders_moved() -> None:
+    """Its weights are found by their paths, and seeds drop what they dropped."""
+    path = Path(__file__).with_name("sasrec")
+    expected = json.loads(path.with_suffix(".json").read_text())
+    encoder = keras.saving.load_model(path.with_suffix(".keras")).get_layer("encoder")
+    assert [weight.path.removeprefix("encoder/") for weight in encoder.weights] == expected["paths"]
+    items = np.array(expected["items"], np.int32)
+    np.testing.assert_allclose(encoder(items), expected["last"], atol=1e-5)
+    np.testing.assert_allclose(encoder(items, training=True, seed=tf.constant([1, 2])), expected["dropped"], atol=1e-5)
 
 
 def test_later_items_and_other_sequences_have_no_influence(encoder: SASRecEncoder) -> None:
     batch = pack(join([[1, 2, 3, 4], [5, 6]]), WIDTH)
     row = batch["items"][0].tolist()
     assert sorted(row) == [1, 2, 3, 4, 5, 6]  # both share it
-    before = encoder(batch, all_positions=True).numpy()[0]
+    before = encoder(batch, everywhere=True).numpy()[0]
     for item, reached in ((1, {1, 2, 3, 4}), (2, {2, 3, 4}), (3, {3, 4}), (4, {4}), (5, {5, 6}), (6, {6})):
         items = batch["items"].copy()
         items[0, row.index(item)] = 12
-        after = encoder(batch | {"items": items}, all_positions=True).numpy()[0]
+        after = encoder(batch | {"items": items}, everywhere=True).numpy()[0]
         changed = {row[column] for column in np.flatnonzero((before != after).any(axis=1))}
         assert changed == reached
 
@@ -187,9 +204,7 @@ def test_padding_has_no_influence(encoder: SASRecEncoder) -> None:
 
 def test_a_row_of_padding_alone_is_like_any_other(encoder: SASRecEncoder) -> None:
     items = np.array([[0] * WIDTH, [0] * (WIDTH - 1) + [4]], np.int32)
-    np.testing.assert_allclose(
-        encoder(items), encoder(items, all_positions=True).numpy()[:, -1], rtol=1e-11, atol=1e-11
-    )
+    np.testing.assert_allclose(encoder(items), encoder(items, everywhere=True).numpy()[:, -1], rtol=1e-11, atol=1e-11)
 
 
 def test_shorter_rows_end_at_the_last_position(encoder: SASRecEncoder) -> None:
