@@ -16,7 +16,11 @@ def random_bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """uint32 random bits of a shape."""
     number = tf.cast(tf.range(tf.reduce_prod(shape)), tf.uint32)
     low, high = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32))
-    return tf.reshape(_hash(tf.bitwise.bitwise_xor(number, _hash(low + _hash(high + 0x9E3779B9)))), shape)
+    offset = _hash(low + _hash(high + 0x9E3779B9))
+    # Each seed strides through the integers at a pace of its own. With the same pace two seeds may visit the same ones,
+    # and the bits of one would be a permutation of the other's.
+    stride = tf.bitwise.bitwise_or(_hash(offset + 0x85EBCA6B), tf.constant(1, tf.uint32))
+    return tf.reshape(_hash(number * stride + offset), shape)
 
 
 def random_normal(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:

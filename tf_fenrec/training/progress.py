@@ -30,6 +30,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.selection = selection
         self.log = log
         self.best = best
+        self.compiled: object = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.began = time.monotonic()
@@ -41,6 +42,12 @@ class ProgressBar(keras.callbacks.Callback):
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        function = self.model.train_function
+        if self.model.jit_compile and function is not self.compiled:
+            self.compiled = function
+            self.log("compiling the training step: once, and again when the loss changes")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.bar.disable:
