@@ -9,9 +9,10 @@ import pytest
 
 from tests.small_data import dataset_of, random_dataset
 from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches
-from tf_fenrec.data.examples import HeldOut, TrainingExamples
+from tf_fenrec.data.held_out import HeldOut
+from tf_fenrec.data.rules.prefixes import Prefixes
 from tf_fenrec.data.sequences import SequenceDataset
-from tf_fenrec.data.views import SameTargetView
+from tf_fenrec.data.views import SameTarget
 from tf_fenrec.errors import InputError
 from tf_fenrec.losses import EnduringContrastive
 
@@ -49,10 +50,10 @@ def test_the_training_part_is_all_but_the_last_two() -> None:
         (lambda: HeldOut(DATASET, "Test"), "`split` should be one of valid, test. Received: 'Test'"),
         (lambda: EvaluationBatches(DATASET, "test", "Strict"), "`protocol` should be one of paper, strict"),
         (lambda: EvaluationBatches(DATASET, "test", batch_size=0), "`batch_size` should be at least 1. Received: 0"),
-        (lambda: TrainingBatches(DATASET, batch_size=0), "`batch_size` should be at least 1. Received: 0"),
-        (lambda: SameTargetView("first"), "`rule` should be one of last, random. Received: 'first'"),
+        (lambda: TrainingBatches(Prefixes(DATASET), batch_size=0), "`batch_size` should be at least 1. Received: 0"),
+        (lambda: SameTarget("first"), "`rule` should be one of last, random. Received: 'first'"),
         (
-            lambda: TrainingExamples(DATASET).soft_labels(np.arange(2), 0.2, "first"),
+            lambda: Prefixes(DATASET).windows(np.arange(2), 0.2, "first"),
             "`rule` should be one of first_occurrence, position. Received: 'first'",
         ),
         (lambda: EnduringContrastive(form="Paper"), "`form` should be one of released, paper. Received: 'Paper'"),

@@ -282,7 +282,7 @@ class SequenceModel(keras.Model):
             )
         self._encode_function = None  # compiled as the model was before
         optimizer = self.make_optimizer() if optimizer is None else keras.optimizers.get(optimizer)
-        kwargs = {"jit_compile": self.config.jit} | kwargs
+        kwargs = {"jit_compile": self.config.jit and not kwargs.get("run_eagerly")} | kwargs
         super().compile(self._scaled(optimizer) if kwargs.get("auto_scale_loss", True) else optimizer, **kwargs)
 
     def _scaled(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -114,8 +114,10 @@ class FENRec(SequenceModel):
             config.hard_weight,
             config.form,
         )
-        dim = self.encoder.item_embeddings.shape[1]
-        self.intents = Intents(config.num_clusters, dim, config.seed, name="intents") if config.fine_weight else None
+        self.intents = None
+        if config.fine_weight:
+            dim = self.encoder.item_embeddings.shape[1]
+            self.intents = Intents(config.num_clusters, dim, config.seed, dtype=self.variable_dtype, name="intents")
 
     @classmethod
     def make_encoder(cls, config: FENRecConfig, num_items: int) -> keras.layers.Layer:

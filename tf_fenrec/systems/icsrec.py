@@ -73,7 +73,13 @@ class ICSRec(SequenceModel):
 
     def __init__(self, config: ICSRecConfig, num_items: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, num_items, *args, **kwargs)
-        self.intents = Intents(config.num_clusters, self.encoder.item_embeddings.shape[1], config.seed, name="intents")
+        self.intents = Intents(
+            config.num_clusters,
+            self.encoder.item_embeddings.shape[1],
+            config.seed,
+            dtype=self.variable_dtype,
+            name="intents",
+        )
 
     @classmethod
     def make_encoder(cls, config: ICSRecConfig, num_items: int) -> keras.layers.Layer:

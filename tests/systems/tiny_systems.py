@@ -9,33 +9,52 @@ import numpy as np
 import tensorflow as tf
 
 from tests.small_data import random_dataset
-from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches
-from tf_fenrec.data.views import DropoutView, SameTargetView
+from tf_fenrec.data.batches import Batch, EvaluationBatches, TrainingBatches
+from tf_fenrec.data.packing import Layout
+from tf_fenrec.data.rules.prefixes import Prefixes, SoftLabels
+from tf_fenrec.data.views import Again, SameTarget
 from tf_fenrec.layers import SASRecEncoder
-from tf_fenrec.models import FENRec
+from tf_fenrec.systems.base import SequenceModel
+from tf_fenrec.systems.fenrec import FENRec, FENRecConfig
 
 NUM_ITEMS, WIDTH = 20, 8
 DATASET = random_dataset(40, NUM_ITEMS)
+LAYOUT = Layout(WIDTH)
+VIEWS = {"view1": Again(), "view2": SameTarget()}
 
 
 def encoder(**changes: Any) -> SASRecEncoder:
     return SASRecEncoder(NUM_ITEMS, **{"dim": 16, "max_length": WIDTH, "num_blocks": 1, "dropout": 0.1} | changes)
 
 
-def model(own_encoder: keras.layers.Layer | None = None, **changes: Any) -> FENRec:
+def config(**changes: Any) -> FENRecConfig:
     """Hard negatives come in with the second epoch."""
-    settings = {"num_clusters": 4, "warm_up_epochs": 1, "noise_portion": 1, "seed": 3} | changes
-    return FENRec(own_encoder or encoder(), **settings)
+    settings = {
+        "dim": 16, "max_length": WIDTH, "num_blocks": 1, "dropout": 0.1, "num_clusters": 4, "warm_up_epochs": 1,
+        "noise_portion": 1, "seed": 3, "batch_size": 70,
+    }  # fmt: skip
+    return FENRecConfig.from_dict(settings | changes)
 
 
-def training(**changes: Any) -> TrainingBatches:
-    """Three steps an epoch, the last one smaller."""
-    views = (DropoutView(), SameTargetView())
-    return TrainingBatches(DATASET, **{"batch_size": 70, "views": views, "max_length": WIDTH} | changes)
+def model(own_encoder: keras.layers.Layer | None = None, **changes: Any) -> FENRec:
+    return FENRec(config(**changes), NUM_ITEMS, own_encoder)
+
+
+def training(
+    batch_size: int = 70, views: Any = VIEWS, gamma: float = 0.2, seed: int = 0, num_sampled: int = 0
+) -> TrainingBatches:
+    """Three steps an epoch."""
+    rule = Prefixes(DATASET, WIDTH, SoftLabels(gamma))
+    return TrainingBatches(rule, batch_size, views, seed, num_sampled)
+
+
+def batch(batches: TrainingBatches, layout: Layout = LAYOUT) -> Batch:
+    """The first of them."""
+    return batches.step_batch(0, 0, layout)
 
 
 def validation(**changes: Any) -> EvaluationBatches:
-    return EvaluationBatches(DATASET, **{"split": "valid", "max_length": WIDTH} | changes)
+    return EvaluationBatches(DATASET, **{"split": "valid"} | changes)
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -70,6 +89,6 @@ class GRUEncoder(keras.layers.Layer):
         return super().get_config() | {"num_items": self.num_items, "max_length": self.max_length}
 
 
-def weights(trained: FENRec) -> list[np.ndarray]:
+def weights(trained: SequenceModel) -> list[np.ndarray]:
     """Every weight, step counter and centroids too."""
     return [np.asarray(weight) for weight in trained.weights]

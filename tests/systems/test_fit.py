@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models import tiny_models
-from tests.models.tiny_models import DATASET, GRUEncoder, training, validation, weights
-from tests.small_data import random_dataset, unpack
+from tests.small_data import random_dataset
+from tests.systems import tiny_systems
+from tests.systems.tiny_systems import DATASET, LAYOUT, VIEWS, GRUEncoder, batch, training, validation, weights
 from tf_fenrec.data.batches import EvaluationBatches, TrainingBatches
+from tf_fenrec.data.packing import Layout
+from tf_fenrec.data.rules.prefixes import Prefixes, SoftLabels
 from tf_fenrec.errors import InputError
-from tf_fenrec.losses import InfoNCE
-from tf_fenrec.models import FENRec
+from tf_fenrec.systems.fenrec import FENRec
 
 LOSSES = {"loss", "recommendation_loss", "coarse_loss", "fine_loss"}
 METRICS = {f"{kind}@{cutoff}" for kind in ("hr", "ndcg") for cutoff in (5, 10, 20)} | {"mrr"}
@@ -26,7 +27,7 @@ def compiled(own_encoder: keras.layers.Layer | None = None, **changes: Any) -> F
     """A fresh model; eager unless told, which for these few steps is faster than tracing."""
     how = {name: changes.pop(name) for name in ("jit_compile", "steps_per_execution", "run_eagerly") if name in changes}
     optimizer = changes.pop("optimizer", "adam")
-    model = tiny_models.model(own_encoder, **changes)
+    model = tiny_systems.model(own_encoder, **changes)
     model.compile(optimizer, **{"jit_compile": False} | (how or {"run_eagerly": True}))
     return model
 
@@ -59,21 +60,19 @@ def test_evaluate_and_predict(trained: tuple[FENRec, dict[str, list[float]]]) ->
     found = model.evaluate(validation(), verbose=0, return_dict=True)
     assert found == pytest.approx({name: history[f"val_{name}"][-1] for name in METRICS})
     listed = model.evaluate(validation(batch_size=7), verbose=0)
-    names = [metric.name for metric in model.metrics if metric.name in METRICS]
-    assert dict(zip(names, listed, strict=True)) == pytest.approx(found, rel=1e-5)
-    inputs, _ = next(iter(validation()))
+    assert dict(zip(found, listed, strict=True)) == pytest.approx(found, rel=1e-5)
+    users = np.arange(DATASET.num_users)
+    rows = np.array([([0] * 8 + DATASET.sequence(user).tolist()[:-2])[-8:] for user in users], np.int32)
     scores = model.predict(validation(batch_size=7), verbose=0)
-    np.testing.assert_allclose(scores, model(inputs), rtol=1e-5, atol=1e-6)
-    rows = np.array([[0] * (8 - len(sequence)) + sequence for sequence in unpack(inputs)], np.int32)
+    np.testing.assert_allclose(scores, model(rows), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model.predict(rows, verbose=0), scores, rtol=1e-5, atol=1e-6)
 
 
 def test_shorter_batches_than_the_encoder_takes(trained: tuple[FENRec, Any]) -> None:
     model, _ = trained
-    inputs, _ = next(iter(validation(max_length=4)))
+    inputs, _ = validation().batch(0, Layout(4))
     assert inputs["items"].shape[1] == 4
     np.testing.assert_allclose(model.encode(inputs), model.encoder(inputs), rtol=1e-5, atol=1e-6)
-    assert 0 <= model.evaluate(validation(max_length=4), verbose=0, return_dict=True)["mrr"] <= 1
 
 
 @pytest.mark.parametrize("protocol", ["paper", "strict"])
@@ -116,7 +115,7 @@ def test_another_seed_gives_other_dropout_and_noise() -> None:
 
 
 def test_several_steps_an_execution_give_the_same() -> None:
-    simple = {"contrastive": InfoNCE(), "warm_up_epochs": 0, "fine_weight": 0.0}
+    simple = {"hard_negatives": False, "warm_up_epochs": 0, "fine_weight": 0.0}
     one, two = compiled(**simple), compiled(steps_per_execution=2, **simple)
     assert len(training()) == 3  # so that the last execution has one step
     assert len(validation(batch_size=8)) == 5
@@ -187,14 +186,14 @@ def test_checkpoint_and_early_stopping(tmp_path: Path) -> None:
         keras.callbacks.EarlyStopping("val_ndcg@20", mode="max", patience=2, min_delta=1.0),  # nothing is better
     ]
     model = compiled(coarse_weight=0.0, fine_weight=0.0)
-    history = fit(model, 9, x=training(views=()), validation_data=validation(), callbacks=callbacks)
+    history = fit(model, 9, x=training(views={}), validation_data=validation(), callbacks=callbacks)
     assert len(history["loss"]) == 3
     best = keras.saving.load_model(path).evaluate(validation(), verbose=0, return_dict=True)
     assert best["ndcg@20"] == pytest.approx(max(history["val_ndcg@20"]), rel=1e-5)
 
 
 def test_the_contrast_changes_after_the_warm_up() -> None:
-    model = compiled(tiny_models.encoder(dropout=0.0), warm_up_epochs=2, fine_weight=0.0, noise_portion=0)
+    model = compiled(tiny_systems.encoder(dropout=0.0), warm_up_epochs=2, fine_weight=0.0, noise_portion=0)
     model.optimizer.learning_rate = 0.0  # so that nothing else changes
     batches = training(batch_size=1000)
     history = fit(model, 4, x=batches)
@@ -202,8 +201,8 @@ def test_the_contrast_changes_after_the_warm_up() -> None:
     assert again == pytest.approx(plain, rel=1e-5)
     assert later == pytest.approx(hard, rel=1e-5)
     assert abs(hard - plain) > 0.01 * plain
-    inputs, targets = next(batches.epoch_batches(0))
-    for model.warming_up, expected in ((True, plain), (False, hard)):
+    inputs, targets = batch(batches)
+    for model.current_phase, expected in ((False, plain), (True, hard)):
         losses = model.compute_losses(inputs, targets, tf.constant([0, 0]))
         assert float(losses["coarse_loss"]) == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(history["recommendation_loss"], history["recommendation_loss"][0], rtol=1e-5)
@@ -218,16 +217,16 @@ def test_the_switch_reaches_a_traced_graph(trained: tuple[FENRec, dict[str, list
 
 def test_info_nce_throughout_knows_no_switch() -> None:
     one = training(batch_size=1000)
-    histories = [fit(compiled(contrastive=InfoNCE(), warm_up_epochs=epochs), 2, x=one) for epochs in (1, 2)]
+    histories = [fit(compiled(hard_negatives=False, warm_up_epochs=epochs), 2, x=one) for epochs in (1, 2)]
     assert histories[0] == histories[1]
 
 
 def test_cross_entropy_alone_needs_no_views() -> None:
     model = compiled(coarse_weight=0.0, fine_weight=0.0)
-    history = fit(model, 2, x=training(views=()), validation_data=validation())
+    history = fit(model, 2, x=training(views={}), validation_data=validation())
     assert set(history) == {"loss", "recommendation_loss"} | {f"val_{name}" for name in METRICS}
     assert history["loss"] == history["recommendation_loss"]
-    assert not hasattr(model, "centroids")
+    assert model.states == []
 
 
 def test_soft_labels_are_those_of_the_batches() -> None:
@@ -236,18 +235,19 @@ def test_soft_labels_are_those_of_the_batches() -> None:
 
 
 def test_centroids_are_those_of_all_representations() -> None:
-    model = compiled(tiny_models.encoder(dropout=0.0), warm_up_epochs=9, coarse_weight=0.0)
+    model = compiled(tiny_systems.encoder(dropout=0.0), warm_up_epochs=9, coarse_weight=0.0)
     batches = training()
     features = model.represent(batches)
-    examples = batches.examples
-    for number in (0, 57, len(examples) - 1):
+    rule = batches.rule
+    assert isinstance(rule, Prefixes)
+    for number in (0, 57, len(rule) - 1):
         row = np.zeros((1, 8), np.int32)
-        items = DATASET.items[examples.start[number] : examples.target[number]]
+        items = DATASET.items[rule.start[number] : rule.target[number]]
         row[0, 8 - len(items) :] = items
         np.testing.assert_allclose(features[number], model.encoder(row)[0], rtol=1e-4, atol=1e-5)
     model.optimizer.learning_rate = 0.0
     fit(model, 3, x=training(batch_size=1000))  # Lloyd's algorithm, an epoch after the other, has come to rest
-    centroids = np.asarray(model.centroids)
+    centroids = np.asarray(model.intents.centroids)
     nearest = ((features[:, None] - centroids) ** 2).sum(axis=2).argmin(axis=1)
     for cluster in range(4):
         np.testing.assert_allclose(centroids[cluster], features[nearest == cluster].mean(axis=0), atol=1e-3)
@@ -256,43 +256,42 @@ def test_centroids_are_those_of_all_representations() -> None:
 def test_an_epoch_that_goes_on_keeps_its_centroids() -> None:
     model, batches = compiled(), training()
     model.begin_epoch(0, batches)
-    before = np.asarray(model.centroids)
+    before = np.asarray(model.intents.centroids)
     assert before.any()
     model.encoder.item_embeddings.assign(-np.asarray(model.encoder.item_embeddings))
     batches.first_step = 1
     model.begin_epoch(0, batches)
-    np.testing.assert_array_equal(model.centroids, before)
+    np.testing.assert_array_equal(model.intents.centroids, before)
     batches.first_step = 0
     model.begin_epoch(0, batches)
-    assert (np.asarray(model.centroids) != before).all()
+    assert (np.asarray(model.intents.centroids) != before).all()
 
 
 def test_another_encoder_trains(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)  # this encoder takes no seed
     model = compiled(GRUEncoder(20, 8), optimizer=keras.optimizers.Adam(0.01))
-    history = fit(model, 4, x=training(packed=False), validation_data=validation(packed=False))
+    history = fit(model, 4, validation_data=validation())
     assert set(history) == LOSSES | {f"val_{name}" for name in METRICS}
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["recommendation_loss"][3] < history["recommendation_loss"][0]
-    with pytest.raises(InputError, match="`packed` should be False"):
-        fit(model)
+    rows = np.array([([0] * 8 + DATASET.sequence(user).tolist()[:-2])[-8:] for user in range(40)], np.int32)
+    np.testing.assert_allclose(model.predict(validation(batch_size=9), verbose=0), model(rows), rtol=1e-5, atol=1e-6)
 
 
 def test_batches_that_the_tables_cannot_hold_are_refused() -> None:
     model = compiled()
     data = random_dataset(num_items=21)
-    for batches, message in (
-        (EvaluationBatches(data, "valid", max_length=8), "20 items. Received: 21"),
-        (EvaluationBatches(DATASET, "valid", max_length=50), "at most the encoder's, 8. Received: 50"),
-    ):
-        with pytest.raises(InputError, match=message):
-            model.evaluate(batches)
-        with pytest.raises(InputError, match=message):
-            model.predict(batches)
-        with pytest.raises(InputError, match=message):
-            model.fit(training(), validation_data=batches)
+    batches, message = EvaluationBatches(data, "valid"), "20 items. Received: 21"
+    with pytest.raises(InputError, match=message):
+        model.evaluate(batches)
+    with pytest.raises(InputError, match=message):
+        model.predict(batches)
+    with pytest.raises(InputError, match=message):
+        model.fit(training(), validation_data=batches)
     with pytest.raises(InputError, match="20 items"):
-        model.fit(TrainingBatches(data, views=training().views, max_length=8))
+        model.fit(TrainingBatches(Prefixes(data, 8), views=VIEWS))
+    with pytest.raises(InputError, match=r"at most the encoder's, 8\. Received: 50"):
+        model.fit(TrainingBatches(Prefixes(DATASET, 50), views=VIEWS))
 
 
 @pytest.mark.parametrize(
@@ -321,8 +320,8 @@ def test_evaluate_refuses_what_it_cannot_honour(name: str) -> None:
 def test_the_encoder_is_compiled_as_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     made, function = [], tf.function
     monkeypatch.setattr(tf, "function", lambda *args, **how: made.append(how["jit_compile"]) or function(*args, **how))
-    model = tiny_models.model()
-    inputs, _ = next(iter(validation()))
+    model = tiny_systems.model()
+    inputs, _ = validation().batch(0, LAYOUT)
     for jit in (False, False, True):
         model.compile(jit_compile=jit)
         model.encode(inputs)
@@ -335,26 +334,43 @@ def test_the_encoder_is_compiled_as_the_model(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_compile_refuses_losses_and_metrics(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"`{name}` can't be set"):
-        tiny_models.model().compile("adam", **{name: value})
+        tiny_systems.model().compile("adam", **{name: value})
 
 
 def test_fit_refuses_other_data() -> None:
-    with pytest.raises(InputError, match=r"`x` must be a TrainingBatches\. Received: x of type ndarray"):
+    with pytest.raises(InputError, match=r"`x` must be a TrainingBatches or a .*\. Received: x of type ndarray"):
         compiled().fit(np.zeros((3, 8)))
-    with pytest.raises(InputError, match=r"two views\. Received: 0"):
-        fit(compiled(), x=training(views=()))
-    few = training()
-    with pytest.raises(InputError, match=rf"`num_clusters` must be .* num_clusters=500, {len(few.examples)} examples"):
-        fit(compiled(num_clusters=500), x=few)
+    with pytest.raises(InputError, match=r"`x` must be an EvaluationBatches\. Received: x of type ndarray"):
+        compiled().evaluate(np.zeros((3, 8)))
+    with pytest.raises(InputError, match=r"the views view1, view2\. Received: none"):
+        fit(compiled(), x=training(views={}))
+
+
+def test_a_small_shop_has_fewer_clusters_and_is_told() -> None:
+    model, few = compiled(num_clusters=500), training()
+    with pytest.warns(UserWarning, match=f"num_clusters=500 .* {len(few.rule)} clusters are used"):
+        history = fit(model, 1, x=few)
+    assert np.isfinite(history["fine_loss"]).all()
+    _, nearest = model.intents.nearest(tf.constant(model.represent(few)))
+    assert nearest.numpy().max() < len(few.rule)
+
+
+def test_a_dataset_is_enough() -> None:
+    other = compiled()
+    fit(other, 2, x=TrainingBatches(Prefixes(DATASET, 8, SoftLabels(0.2)), 70, VIEWS, seed=3))
+    again = compiled()
+    again.fit(DATASET, epochs=2, verbose=0)
+    for one, two in zip(weights(again), weights(other), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_a_sampled_softmax_ends_near_the_exact_one() -> None:
     few = {"coarse_weight": 0.0, "fine_weight": 0.0}
     exact, sampled = (compiled(optimizer=keras.optimizers.Adam(0.01), **few) for _ in range(2))
-    fit(exact, 8, x=training(views=()))
+    fit(exact, 8, x=training(views={}))
     history = fit(sampled, 8, x=training(views=(), num_sampled=16))
     assert history["recommendation_loss"][-1] < history["recommendation_loss"][0]
-    inputs, targets = next(training(views=()).epoch_batches(0))
+    inputs, targets = batch(training(views={}))
     losses = [float(model.compute_losses(inputs, targets, tf.constant([0, 0]))["loss"]) for model in (exact, sampled)]
     untrained = float(compiled(**few).compute_losses(inputs, targets, tf.constant([0, 0]))["loss"])
     # What the sampled one gained of the exact loss it never saw.

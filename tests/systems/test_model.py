@@ -13,27 +13,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checks import MIXED, check_config, check_file
-from tests.models import tiny_models
 from tests.small_data import random_dataset
-from tf_fenrec.config import Config
+from tests.systems import tiny_systems
+from tf_fenrec.data.rules.prefixes import SoftLabels
 from tf_fenrec.errors import InputError
-from tf_fenrec.losses import EnduringContrastive, InfoNCE
-from tf_fenrec.models import FENRec, build_model, evaluation_batches, load_model, training_batches
-from tf_fenrec.models.intents import cluster_centroids
+from tf_fenrec.losses import EnduringContrastive
+from tf_fenrec.states.clustering import cluster_centroids
+from tf_fenrec.systems import build_model, evaluation_batches, load_model, training_batches
+from tf_fenrec.systems.fenrec import FENRec, FENRecConfig
 
 ROWS = np.array([[0, 0, 0, 0, 0, 3, 1, 20], [1, 2, 3, 4, 5, 6, 7, 8]], np.int32)
 VARIANTS: dict[str, dict[str, Any]] = {
-    "fenrec": {"contrastive": EnduringContrastive(0.5, 7.0, 0.1, 0.3, 0.2, "paper"), "coarse_weight": 0.4},
-    "icsrec": {"contrastive": InfoNCE(0.5), "fine_weight": 0.2, "num_clusters": 3},
+    "fenrec": {
+        "temperature": 0.5,
+        "focal_temperature": 7.0,
+        "margin": 0.1,
+        "mix": 0.3,
+        "hard_weight": 0.2,
+        "form": "paper",
+        "coarse_weight": 0.4,
+    },
+    "icsrec": {"hard_negatives": False, "temperature": 0.5, "fine_weight": 0.2, "num_clusters": 3},
     "sasrec": {"coarse_weight": 0.0, "fine_weight": 0.0},
-    "gru": {"own_encoder": tiny_models.GRUEncoder, "warm_up_epochs": 0},
+    "gru": {"own_encoder": tiny_systems.GRUEncoder, "warm_up_epochs": 0},
 }
 
 
 def variant(name: str) -> FENRec:
     changes = dict(VARIANTS[name])
     own = changes.pop("own_encoder", None)
-    return tiny_models.model(own and own(tiny_models.NUM_ITEMS, tiny_models.WIDTH), **changes)
+    return tiny_systems.model(own and own(tiny_systems.NUM_ITEMS, tiny_systems.WIDTH), **changes)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -41,7 +50,8 @@ def test_round_trips(name: str, tmp_path: Path) -> None:
     model = variant(name)
     check_config(model)
     loaded = check_file(model, lambda model: model(ROWS), tmp_path)
-    assert loaded.contrastive == model.contrastive
+    assert loaded.config == model.config
+    assert loaded.current_phase == model.current_phase
     for ours, theirs in zip(loaded.recommend([[1, 2]]), model.recommend([[1, 2]]), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -59,16 +69,16 @@ def test_load_model_names_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", MIXED)
 def test_mixed_precision_trains_in_full_precision_where_it_matters(policy: str) -> None:
-    model = tiny_models.model(tiny_models.encoder(dtype=policy), warm_up_epochs=0)
-    batches = tiny_models.training()
+    model = tiny_systems.model(tiny_systems.encoder(dtype=policy), warm_up_epochs=0)
+    batches = tiny_systems.training()
     model.compile(run_eagerly=True)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
-    before = tiny_models.weights(model)
+    before = tiny_systems.weights(model)
     history = model.fit(batches, epochs=1, verbose=0).history
     assert np.isfinite([history[name] for name in ("loss", "recommendation_loss", "coarse_loss", "fine_loss")]).all()
-    assert all(np.isfinite(weight).all() for weight in tiny_models.weights(model))
-    assert all((one != other).any() for one, other in zip(before, tiny_models.weights(model), strict=True))
-    inputs, targets = next(batches.epoch_batches(0))
+    assert all(np.isfinite(weight).all() for weight in tiny_systems.weights(model))
+    assert all((one != other).any() for one, other in zip(before, tiny_systems.weights(model), strict=True))
+    inputs, targets = tiny_systems.batch(batches)
     assert model.encoder(inputs).dtype == policy.removeprefix("mixed_")
     assert {loss.dtype for loss in model.compute_losses(inputs, targets, tf.constant([0, 0])).values()} == {tf.float32}
     assert model(inputs).dtype == tf.float32
@@ -77,18 +87,18 @@ def test_mixed_precision_trains_in_full_precision_where_it_matters(policy: str) 
 
 def test_a_step_compiled_for_a_gpu_can_use_every_variable() -> None:
     """TensorFlow keeps int32 variables in the host's memory."""
-    model = tiny_models.model()
+    model = tiny_systems.model()
     model.compile()
     model.optimizer.build(model.trainable_variables)
     assert not [variable.path for variable in (*model.variables, *model.metrics_variables) if variable.dtype == "int32"]
 
 
 def test_half_precision_is_close_to_float32() -> None:
-    inputs, targets = next(tiny_models.training().epoch_batches(0))
+    inputs, targets = tiny_systems.batch(tiny_systems.training())
     values = {}
     for policy in ("float32", *MIXED):
-        model = tiny_models.model(tiny_models.encoder(dtype=policy, dropout=0.0), fine_weight=0.0)
-        model.warming_up = False
+        model = tiny_systems.model(tiny_systems.encoder(dtype=policy, dropout=0.0), fine_weight=0.0)
+        model.current_phase = True
         values[policy] = float(model.compute_losses(inputs, targets, tf.constant([0, 0]))["loss"])
     assert values["mixed_float16"] == pytest.approx(values["float32"], rel=0.01)
     assert values["mixed_bfloat16"] == pytest.approx(values["float32"], rel=0.05)
@@ -98,7 +108,7 @@ def test_a_global_policy_reaches_the_encoder_only() -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = tiny_models.model()
+        model = tiny_systems.model(tiny_systems.encoder())
         assert model.encoder(ROWS).dtype == tf.bfloat16
         assert model(ROWS).dtype == tf.float32
     finally:
@@ -150,9 +160,14 @@ def test_recommendations_are_the_best_allowed_items(
     ("histories", "k", "message"),
     [
         ([], 5, r"`histories` must hold at least one history"),
-        ([[1], []], 5, r"`histories` must not be empty\. Received: history 1 without items"),
-        ([[1, 0]], 5, r"item ids run from 1 to 20\. Received: history 0 \[1, 0\]"),
-        ([[1], [21]], 5, r"item ids run from 1 to 20\. Received: history 1 \[21\]"),
+        ([[1], []], 5, r"a list of item ids, not empty\. Received: history 1 \[\]"),
+        ([[1, 0]], 5, r"item ids are whole numbers from 1 to 20\. Received: history 0 \[1, 0\]"),
+        ([[1], [21]], 5, r"item ids are whole numbers from 1 to 20\. Received: history 1 \[21\]"),
+        (["a"], 5, r"a list of item ids, not empty\. Received: history 0 'a'"),
+        ([1, 2], 5, r"a list of item ids, not empty\. Received: history 0 1"),
+        ([["a"]], 5, r"item ids are whole numbers from 1 to 20\. Received: history 0 \['a'\]"),
+        ([[1.5]], 5, r"item ids are whole numbers from 1 to 20\. Received: history 0 \[1.5\]"),
+        ("ab", 5, r"`histories` must be a list of histories\. Received: 'ab'"),
         ([[1]], 0, r"`k` must be between 1 and the 20 items\. Received: k=0"),
         ([[1]], 21, r"`k` must be between 1 and the 20 items\. Received: k=21"),
     ],
@@ -163,7 +178,7 @@ def test_recommend_names_mistakes(scorer: FENRec, histories: list[list[int]], k:
 
 
 def test_a_configuration_becomes_its_model_and_batches() -> None:
-    config = Config(
+    config = FENRecConfig(
         max_length=6, gamma=0.5, label_rule="position", view_rule="random", dim=12, num_blocks=3, num_heads=3,
         dropout=0.4, coarse_weight=0.6, fine_weight=0.7, num_clusters=5, temperature=0.8, warm_up_epochs=2, mix=0.1,
         hard_weight=0.9, focal_temperature=6.0, margin=0.15, form="paper", noise_portion=4, batch_size=16, seed=9,
@@ -172,23 +187,22 @@ def test_a_configuration_becomes_its_model_and_batches() -> None:
     encoder = model.encoder
     assert (encoder.num_items, encoder.dim, encoder.max_length, encoder.num_blocks) == (20, 12, 6, 3)
     assert (encoder.num_heads, encoder.dropout, encoder.seed) == (3, 0.4, 9)
-    assert model.contrastive == EnduringContrastive(0.8, 6.0, 0.15, 0.1, 0.9, "paper")
-    assert (model.coarse_weight, model.fine_weight, model.num_clusters) == (0.6, 0.7, 5)
-    assert (model.warm_up_epochs, model.noise_portion, model.seed) == (2, 4, 9)
+    assert model.enduring == EnduringContrastive(0.8, 6.0, 0.15, 0.1, 0.9, "paper")
+    assert model.intents.num_clusters == 5
+    assert [model.phase(epoch) for epoch in (0, 1, 2)] == [False, False, True]
     batches = training_batches(config, random_dataset())
-    assert (batches.batch_size, batches.gamma, batches.label_rule) == (16, 0.5, "position")
-    assert (batches.max_length, batches.seed, batches.views[1].rule) == (6, 9, "random")
+    assert (batches.batch_size, batches.seed, batches.views["view2"].rule) == (16, 9, "random")
+    assert (batches.rule.max_length, batches.rule.soft_labels) == (6, SoftLabels(0.5, "position"))
     held_out = evaluation_batches(config, random_dataset(), "test", "strict")
-    assert (held_out.max_length, held_out.split, held_out.protocol) == (6, "test", "strict")
+    assert (held_out.split, held_out.protocol) == ("test", "strict")
 
 
 def test_the_ablations_are_configurations() -> None:
-    without_enduring = build_model(Config(hard_negatives=False, temperature=0.5), 20)
-    assert without_enduring.contrastive == InfoNCE(0.5)
-    assert training_batches(Config(gamma=0), random_dataset()).gamma == 0
-    plain = Config(coarse_weight=0, fine_weight=0, precision="mixed_bfloat16")
-    assert training_batches(plain, random_dataset()).views == ()
-    assert not build_model(plain, 20).contrasts
+    assert not build_model(FENRecConfig(hard_negatives=False), 20).phase(399)
+    assert training_batches(FENRecConfig(gamma=0), random_dataset()).rule.soft_labels == SoftLabels(0.0)
+    plain = FENRecConfig(coarse_weight=0, fine_weight=0, precision="mixed_bfloat16")
+    assert training_batches(plain, random_dataset()).views == {}
+    assert build_model(plain, 20).states == []
     assert build_model(plain, 20).encoder.compute_dtype == "bfloat16"
 
 
