@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tf_fenrec.config import Config, preset
 from tf_fenrec.errors import InputError
+from tf_fenrec.systems import preset
+from tf_fenrec.systems.fenrec import FENRecConfig
 
 # The table of the released scripts.
 TABLE = """
@@ -57,15 +58,17 @@ def test_presets_are_those_of_the_released_scripts(row: str) -> None:
 )
 def test_a_mistake_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Config(**change)
+        FENRecConfig(**change)
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"unknown hyper-parameter 'num_cluster'\. Nearest: num_clusters"):
-        Config.from_dict({"num_cluster": 3})
+        FENRecConfig.from_dict({"num_cluster": 3})
     with pytest.raises(InputError, match=r"unknown hyper-parameter 'warmup'\. Nearest: .*warm_up_epochs"):
         preset("beauty", warmup=3)
-    with pytest.raises(InputError, match=r"unknown preset 'beuaty'\. Known: beauty, sports, toys, yelp, demo"):
+    with pytest.raises(
+        InputError, match=r"unknown preset 'beuaty' of fenrec\. Known: paper, beauty, sports, toys, yelp, demo"
+    ):
         preset("beuaty")
 
 
@@ -77,10 +80,10 @@ def test_a_change_replaces_the_preset_value_only() -> None:
 
 def test_json_round_trip() -> None:
     config = preset("yelp", dim=32, seed=5, learning_rate=1, jit=False)
-    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert FENRecConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert type(config.learning_rate) is float
 
 
 @pytest.mark.parametrize(("coarse", "fine", "contrasts"), [(0, 0, False), (0.1, 0, True), (0, 0.1, True)])
 def test_contrasts(coarse: float, fine: float, contrasts: bool) -> None:
-    assert Config(coarse_weight=coarse, fine_weight=fine).contrasts is contrasts
+    assert FENRecConfig(coarse_weight=coarse, fine_weight=fine).contrastive is contrasts

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tf_fenrec.parallel import AT_ONCE, few_at_once
+from tf_fenrec.parallel import AT_ONCE, parallel_map
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE - 1, AT_ONCE, 10])
@@ -14,7 +14,7 @@ def test_all_results_in_order(count: int) -> None:
         time.sleep(0.002 * (count - number))
         return number * number
 
-    assert list(few_at_once(slower_at_first, iter(range(count)))) == [number * number for number in range(count)]
+    assert list(parallel_map(slower_at_first, iter(range(count)))) == [number * number for number in range(count)]
 
 
 def test_few_are_under_way_at_once() -> None:
@@ -26,7 +26,7 @@ def test_few_are_under_way_at_once() -> None:
             taken.append(number)
             yield number
 
-    results = few_at_once(lambda _: together.wait(), items())
+    results = parallel_map(lambda _: together.wait(), items())
     next(results)  # passes the barrier only where as many threads wait at it
     assert len(taken) == AT_ONCE  # no item is taken, and held, before its time
     together.abort()
@@ -34,7 +34,7 @@ def test_few_are_under_way_at_once() -> None:
 
 
 def test_a_failure_reaches_the_caller() -> None:
-    results = few_at_once(lambda number: 6 // number, [3, 0, 2])
+    results = parallel_map(lambda number: 6 // number, [3, 0, 2])
     assert next(results) == 2
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -31,7 +31,7 @@ from tf_fenrec.analysis.similarity import FILE, SimilarityLog, read_similarity, 
 from tf_fenrec.cli.analyse import main
 from tf_fenrec.data import SequenceDataset, load
 from tf_fenrec.evaluation import evaluate
-from tf_fenrec.models import build_model, load_model
+from tf_fenrec.systems import build_model, load_model
 from tf_fenrec.training import trainer
 from tf_fenrec.training.run import Run
 
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = Run(folder / name)
         if name == "full":
             log = SimilarityLog(config, data, run)
-            trainer.train(config, data, run, say=lambda line: None, callbacks=[log])
+            trainer.train(config, data, run, log=lambda line: None, callbacks=[log])
             continue
         run.create(config, data)
         model = build_model(dataclasses.replace(config, seed=10 * list(VARIANTS).index(name)), data.num_items)

@@ -11,9 +11,9 @@ import pytest
 from tests.analysis.hand_made import result, write
 from tf_fenrec.analysis.plan import PlannedRun, Standing, keep_results, standings, sweep_plan, table_plan
 from tf_fenrec.cli.train import parse
-from tf_fenrec.config import PRESETS, Config
-from tf_fenrec.paper import METRICS, TABLE_1, TABLE_3, configuration, paper_row, variant
-from tf_fenrec.training.run import Run
+from tf_fenrec.paper import TABLE_1, TABLE_3, paper_row
+from tf_fenrec.systems import configure
+from tf_fenrec.training.run import Run, to_settings
 
 HASHES = {"toys": "hash of toys", "yelp": "hash of yelp"}
 
@@ -23,14 +23,13 @@ def test_the_rows_of_the_tables() -> None:
         ("toys", "FENRec", 0), ("yelp", "FENRec", 0), ("toys", "FENRec", 4), ("yelp", "FENRec", 4),
     ]  # fmt: skip
     full, soft, hard, plain = (run.config for run in table_plan(3, ["toys"], [0]))
-    assert full == Config.from_dict(PRESETS["toys"])
-    assert (soft.gamma, soft.hard_negatives, soft.contrasts) == (0, True, True)
-    assert (hard.gamma, hard.hard_negatives, hard.contrasts) == (0.2, False, True)
-    assert (plain.gamma, plain.contrasts) == (0, False)
+    assert full == configure("fenrec", "toys")
+    assert (soft.gamma, soft.hard_negatives, soft.contrastive) == (0, True, True)
+    assert (hard.gamma, hard.hard_negatives, hard.contrastive) == (0.2, False, True)
+    assert (plain.gamma, plain.contrastive) == (0, False)
     for run in table_plan(3, ["toys"], [0]):
-        assert variant(run.config) == run.label
-        expected = TABLE_3["toys"].get(run.label)
-        assert paper_row("toys", run.config) == (dict(zip(METRICS, expected, strict=True)) if expected else None)
+        assert run.config.row == run.label
+        assert paper_row("toys", run.config) == TABLE_3["toys"].get(run.label)
 
 
 def test_the_tables_agree() -> None:
@@ -41,7 +40,7 @@ def test_the_tables_agree() -> None:
 def test_a_sweep_changes_one_hyper_parameter() -> None:
     runs = sweep_plan("batch_size", ["yelp"], [1])
     assert [run.config.batch_size for run in runs] == [64, 128, 256, 512, 1024]
-    preset = Config.from_dict(PRESETS["yelp"] | {"seed": 1}).to_dict()
+    preset = configure("fenrec", "yelp", seed=1).to_dict()
     for run in runs:
         assert {name for name, value in run.config.to_dict().items() if value != preset[name]} <= {"batch_size"}
 
@@ -60,12 +59,13 @@ def test_names_are_file_names() -> None:
     "changes", [{}, {"hard_negatives": False, "seed": 7}, {"jit": False, "dropout": 0.1, "form": "paper", "epochs": 2}]
 )
 @pytest.mark.parametrize("dataset", ["yelp", "demo", "own.txt"])
-def test_the_trainer_understands_the_arguments(dataset: str, changes: dict[str, Any]) -> None:
-    planned = PlannedRun(dataset, "x", configuration(dataset, changes))
+def test_the_trainer_understands_the_arguments(dataset: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    planned = PlannedRun(dataset, "x", "paper", configure("fenrec", dataset, **changes))
     args, given = parse(Standing(planned, Run("runs/a"), "new").arguments(Path("out"), Path("data")))
-    assert Config.from_dict(PRESETS.get(dataset, {}) | given) == planned.config
+    assert configure(args.model, dataset, args.preset, **given) == planned.config
     assert (args.dataset, args.run, args.results, args.data_dir) == (dataset, Path("runs/a"), Path("out"), Path("data"))
-    args, given = parse(Standing(planned, Run("runs/a"), "broken").arguments(Path("out")))
+    Folders(tmp_path).run("a", {"dataset": {"sha256": ""}} | to_settings(planned.config, "paper"), finished=False)
+    args, given = parse(Standing(planned, Run(tmp_path / "runs" / "a"), "broken").arguments(Path("out")))
     assert args.resume
     assert not given
 
@@ -79,7 +79,7 @@ class Folders:
     def run(self, name: str, content: dict[str, Any], finished: bool) -> None:
         directory = self.runs / name
         directory.mkdir(parents=True)
-        settings = {"dataset": content["dataset"], "config": content["config"]}
+        settings = {name: content[name] for name in ("dataset", "model", "preset", "config") if name in content}
         (directory / "config.json").write_text(json.dumps(settings))
         if finished:
             (directory / "result.json").write_text(json.dumps(content))

@@ -29,7 +29,7 @@ from tf_fenrec.analysis.children import (
 )
 from tf_fenrec.analysis.plan import PlannedRun, Standing
 from tf_fenrec.cli.reproduce import main
-from tf_fenrec.config import Config
+from tf_fenrec.systems import configure
 from tf_fenrec.training.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,9 @@ def test_interrupted_killed_resumed_and_skipped(
 
 
 def standing(directory: Path, dataset: str = "toys", state: str = "new", **changes: int) -> Standing:
-    return Standing(PlannedRun(dataset, "FENRec", Config(**changes)), Run(directory), state)
+    return Standing(
+        PlannedRun(dataset, "FENRec", "paper", configure("fenrec", dataset, **changes)), Run(directory), state
+    )
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None
     (tmp_path / "logs").mkdir()
     with open(tmp_path / "logs" / "busy.log", "ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        outcome = train_all([standing(tmp_path / "busy")], 1, tmp_path, say=said.append)
+        outcome = train_all([standing(tmp_path / "busy")], 1, tmp_path, log=said.append)
     assert outcome.elsewhere == ["busy"]
     assert not outcome.failed
     assert said == ["busy: another process is training it"]
@@ -157,7 +159,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None
 def test_a_failed_run_says_why(tmp_path: Path) -> None:
     said: list[str] = []
     missing = standing(tmp_path / "bad", str(tmp_path / "missing.txt"))
-    outcome = train_all([missing], 1, tmp_path / "results", say=said.append, poll_seconds=0.01)
+    outcome = train_all([missing], 1, tmp_path / "results", log=said.append, poll_seconds=0.01)
     assert outcome.failed["bad"].startswith("error: `dataset` should be one of")
     assert said[0] == "bad: started"
     assert said[1].startswith(f"bad: failed (exit status 2; more in {tmp_path / 'logs' / 'bad.log'}): error: `dataset`")
@@ -226,11 +228,11 @@ def test_the_pace_is_that_of_the_last_epochs() -> None:
 
 
 def test_remaining_time() -> None:
-    config = Config(epochs=400, patience=40)
+    config = configure("fenrec", "toys")
     ten = history([10.0 * number for number in range(1, 11)], [0.1] * 9 + [0.2])
     assert remaining_seconds(config, ten, 200) == 190 * 10
     assert remaining_seconds(config, ten, 30) == 40 * 10  # patience ends in epoch 50 at the earliest
-    assert remaining_seconds(Config(epochs=12), ten, 200) == 2 * 10
+    assert remaining_seconds(config.replace(epochs=12), ten, 200) == 2 * 10
     assert [duration(seconds) for seconds in (41.6, 720, 11_100)] == ["42 s", "12 min", "3 h 05 min"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.golden_vectors import PRECISIONS, cases
 from tests.materialised import contrast
-from tf_fenrec.losses import EnduringContrastive, InfoNCE, contrastive_loss
+from tf_fenrec.losses import EnduringContrastive, InfoNCE, contrastive_loss, enduring_contrastive_loss
 from tf_fenrec.losses.contrastive import Form, enduring_hard_scores
 
 Case = dict[str, Any]
@@ -29,10 +29,23 @@ def value_and_gradients(function: Any, *inputs: np.ndarray, dtype: str = "float6
     return [np.asarray(array) for array in (value, *gradients)]
 
 
+def contrast_of(
+    view1: tf.Tensor,
+    view2: tf.Tensor,
+    ids: Any,
+    loss: InfoNCE | EnduringContrastive,
+    noise: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The contrast of two views by either loss."""
+    if isinstance(loss, InfoNCE):
+        return contrastive_loss(view1, view2, ids, loss)
+    return enduring_contrastive_loss(view1, view2, ids, loss, noise)
+
+
 def check_golden(case: Case, loss: InfoNCE | EnduringContrastive, dtype: str, tolerance: float) -> None:
     noise = tf.constant(case["z_negative"], dtype) if "z_negative" in case else None
     found = value_and_gradients(
-        lambda view1, view2: contrastive_loss(view1, view2, tf.constant(case["ids"]), loss, noise),
+        lambda view1, view2: contrast_of(view1, view2, tf.constant(case["ids"]), loss, noise),
         case["z_i"],
         case["z_j"],
         dtype=dtype,
@@ -138,7 +151,7 @@ def test_both_forms_equal_the_materialised_loss(
     }
     loss = EnduringContrastive(temperature, form=form, **enduring)
     found = value_and_gradients(
-        lambda a, b: contrastive_loss(a, b, ids, loss, None if noise == 0 else tf.constant(negatives)), view1, view2
+        lambda a, b: contrast_of(a, b, ids, loss, None if noise == 0 else tf.constant(negatives)), view1, view2
     )
     expected = value_and_gradients(
         lambda a, b: contrast(a, b, ids, temperature, enduring, form, negatives), view1, view2
@@ -153,7 +166,7 @@ def test_without_ids_only_the_row_and_its_positive_are_exempt() -> None:
         (InfoNCE(), None),
         (EnduringContrastive(), {"focal_temperature": 8.0, "margin": 0.2, "mix": 0.4, "hard_weight": 0.1}),
     ):
-        found = contrastive_loss(tf.constant(view1), tf.constant(view2), None, loss)
+        found = contrast_of(tf.constant(view1), tf.constant(view2), None, loss)
         expected = contrast(tf.constant(view1), tf.constant(view2), np.arange(3), enduring=enduring)
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -165,7 +178,7 @@ def test_long_vectors_stay_finite() -> None:
     view2 = np.stack([view1[1], -view1[1], np.zeros(3), view1[0]])
     for loss in (InfoNCE(), EnduringContrastive(mix=0.5), EnduringContrastive(mix=0.5, form="paper")):
         found = value_and_gradients(
-            lambda a, b, loss=loss: contrastive_loss(a, b, tf.range(4), loss), view1, view2, dtype="float32"
+            lambda a, b, loss=loss: contrast_of(a, b, tf.range(4), loss), view1, view2, dtype="float32"
         )
         assert all(np.isfinite(array).all() for array in found)
 
@@ -174,7 +187,7 @@ def test_long_vectors_stay_finite() -> None:
 def test_it_runs_in_a_graph(jit: bool) -> None:
     case = cases("enduring_contrastive_loss")[0]
     loss = EnduringContrastive(case["temp"], case["tau"], case["m"], case["lam"], case["mu"])
-    step = tf.function(contrastive_loss, jit_compile=jit)
+    step = tf.function(enduring_contrastive_loss, jit_compile=jit)
     views = (tf.constant(case[name], "float32") for name in ("z_i", "z_j"))
     found = step(*views, tf.constant(case["ids"]), loss, tf.constant(case["z_negative"], "float32"))
     np.testing.assert_allclose(found, case["loss"], rtol=1e-5)

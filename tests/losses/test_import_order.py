@@ -27,5 +27,5 @@ def test_after_tf_keras_was_used_the_error_says_what_to_do() -> None:
     assert finished.returncode == 1
     last = finished.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ")
-    assert "Import tf_fenrec.models first" in last
+    assert "Import tf_fenrec.systems first" in last
     assert "set the environment variable TF_USE_LEGACY_KERAS=1" in last

@@ -17,8 +17,7 @@ from tf_fenrec.data.vocabulary import Vocabulary
 from tf_fenrec.errors import InputError
 from tf_fenrec.export import export_model
 from tf_fenrec.export.added import added_items
-from tf_fenrec.layers import SASRecEncoder
-from tf_fenrec.models import FENRec
+from tf_fenrec.systems.fenrec import FENRec, FENRecConfig
 
 STRINGS = Vocabulary(4, ("a", "b", "c", "d"), None, (2, 1, 4, 3))
 INTEGERS = Vocabulary(4, None, ("A", "B", "C", "D"), (2, 1, 4, 3))
@@ -83,7 +82,7 @@ def test_added_items_of_integer_ids_are_the_next_integers(tmp_path):
 def test_the_command_line(tmp_path, capsys):
     # Given what a training leaves, and a good and a bad file
     keras.utils.set_random_seed(0)
-    FENRec(SASRecEncoder(4, dim=6, max_length=4, hidden_dim=8), fine_weight=0.0).save(tmp_path / "best.keras")
+    FENRec(FENRecConfig(dim=6, max_length=4, fine_weight=0.0), 4).save(tmp_path / "best.keras")
     STRINGS.save(tmp_path / "vocabulary.json")
     (tmp_path / "config.json").write_text(json.dumps({"dataset": {"name": "fake", "sha256": "0123"}}))
     write(tmp_path, {"id": "e", "similar": ["a"]}, {"id": "b", "similar": ["a"]})

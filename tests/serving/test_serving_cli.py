@@ -17,8 +17,7 @@ import pytest
 from tf_fenrec.cli.export import main as export
 from tf_fenrec.cli.query import main as query
 from tf_fenrec.data.vocabulary import Vocabulary
-from tf_fenrec.layers import SASRecEncoder
-from tf_fenrec.models import FENRec
+from tf_fenrec.systems.fenrec import FENRec, FENRecConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +27,7 @@ def run_dir(tmp_path_factory) -> Path:
     """What a training leaves, with untrained weights."""
     folder = tmp_path_factory.mktemp("run")
     keras.utils.set_random_seed(0)
-    model = FENRec(SASRecEncoder(20, dim=8, max_length=4, hidden_dim=8), fine_weight=0.0)
+    model = FENRec(FENRecConfig(dim=8, max_length=4, fine_weight=0.0), 20)
     model.save(folder / "best.keras")
     names = tuple(f"Thing {i}" for i in range(1, 21))
     ids = tuple(f"id{i}" for i in range(1, 21))

@@ -15,14 +15,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_fenrec import Config, SequenceDataset
+from tf_fenrec import SequenceDataset
 from tf_fenrec.data.demo import demo_dataset
+from tf_fenrec.systems.fenrec import FENRecConfig
 from tf_fenrec.training import trainer
 from tf_fenrec.training.run import Run
 from tf_fenrec.training.trainer import train
 
 # Seven steps an epoch; the hard negatives come in with the second.
-CONFIG = Config(
+CONFIG = FENRecConfig(
     dim=8, dropout=0.2, max_length=10, num_blocks=1, num_heads=1, num_clusters=4, noise_portion=1,
     warm_up_epochs=1, batch_size=32, epochs=3, patience=3, jit=False,
 )  # fmt: skip
@@ -36,8 +37,8 @@ def dataset() -> SequenceDataset:
     return SequenceDataset("tiny", shop.items[:end], shop.offsets[: users + 1], shop.num_items)
 
 
-def sit(run: Path, die_at: str | None = None, die: Callable[[], None] | None = None) -> dict[str, Any]:
-    """One sitting: starts the run or goes on with it, with a checkpoint after every step."""
+def train_once(run: Path, die_at: str | None = None, die: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Starts the run or goes on with it, with a checkpoint after every step."""
     kind, number = die_at.split(":") if die_at else ("never", "0")
     seen = 0
 
@@ -68,10 +69,10 @@ def sit(run: Path, die_at: str | None = None, die: Callable[[], None] | None = N
 
 def weights(run: Path) -> dict[str, np.ndarray]:
     """The newest checkpoint's arrays."""
-    newest = max(run.glob("checkpoints/*.npz"))
+    newest = max(run.glob("checkpoints/checkpoint-*.npz"))
     with np.load(newest) as file:
         return {name: file[name] for name in file.files if name != "progress"}
 
 
 if __name__ == "__main__":
-    sit(Path(sys.argv[1]), sys.argv[2], lambda: os.kill(os.getpid(), signal.SIGKILL))
+    train_once(Path(sys.argv[1]), sys.argv[2], lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -12,7 +12,7 @@ from typing import Any
 from tf_fenrec.analysis.children import train_all
 from tf_fenrec.analysis.plan import keep_results, standings, sweep_plan, table_plan
 from tf_fenrec.analysis.report import write_report
-from tf_fenrec.cli import command
+from tf_fenrec.cli import command, import_tensorflow
 from tf_fenrec.data import load
 from tf_fenrec.errors import InputError
 from tf_fenrec.paper import SWEEPS, TABLE_1, TABLES
@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if jobs < 1:
         raise InputError(f"`--jobs` must be at least 1. Received: {jobs}")
 
+    import_tensorflow()
     missing, found = False, []
     if args.table or args.sweep:
         datasets = [load(name, args.data_dir) for name in dict.fromkeys(args.datasets)]

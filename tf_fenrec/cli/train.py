@@ -87,10 +87,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any
     first.add_argument("--run", type=Path)
     first.add_argument("--resume", action="store_true")
     begun, _ = first.parse_known_args(argv)
+    import_tensorflow()
     name = begun.model
     if name is None and begun.resume and begun.run:
         name = Run(begun.run).config().model
-    import_tensorflow()
     this = parser(system(name or DEFAULT))
     args, unknown = this.parse_known_args(argv)
     args.model = name if name is not None else DEFAULT

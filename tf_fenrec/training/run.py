@@ -100,8 +100,9 @@ class Run:
 
     def config(self) -> Config:
         """The configuration the run was started with."""
+        settings = self._settings()
         try:
-            return from_settings(self._settings())
+            return from_settings(settings)
         except InputError as error:
             raise InputError(f"{self.config_file}: {error}") from None
 

@@ -77,15 +77,18 @@ def train(
         if resume:
             run.check_dataset(dataset)
             _check_changes(run.config(), config)
-            progress = checkpoint.load(run.checkpoints)[0]
-            if (result := run.result()) is not None and is_finished(progress, config):
+        else:
+            run.create(config, dataset, preset)
+        progress, arrays, damaged = checkpoint.load(run.checkpoints)
+        for message in damaged:
+            log(message)
+        if resume:
+            if (result := run.result()) is not None and (not arrays or is_finished(progress, config)):
                 log(f"{run.directory} is finished")
                 return result
             if config != run.config():
                 run.change(config)
-        else:
-            run.create(config, dataset, preset)
-        return _train(config, dataset, run, log, checkpoint_seconds, callbacks)
+        return _train(config, dataset, run, progress, arrays, log, checkpoint_seconds, callbacks)
 
 
 def _check_changes(before: Config, now: Config) -> None:
@@ -103,6 +106,8 @@ def _train(
     config: Config,
     dataset: SequenceDataset,
     run: Run,
+    progress: Progress,
+    arrays: dict[str, np.ndarray],
     log: Callable[[str], None],
     checkpoint_seconds: float,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -114,9 +119,6 @@ def _train(
     batches = model.training_batches(dataset)
     for note in model.notes(batches):
         log(note)
-    progress, arrays, damaged = checkpoint.load(run.checkpoints)
-    for message in damaged:
-        log(message)
     if arrays:
         restore(model, arrays, run.checkpoints)
         log(f"going on at epoch {progress.epoch + 1}, step {progress.step + 1} of {len(batches)}")
