@@ -45,6 +45,7 @@ SCORES = 2**24  # at most in a batch of users by default; evaluation has a few s
 SAMPLED_STEPS = 24
 SPARE_DEVIATIONS = 4
 ROWS_MULTIPLE = 4
+NEGATIVE_DRAWS = 20
 LABELS_MULTIPLE = 64
 
 
@@ -58,6 +59,9 @@ class TrainingBatches:
     - `label_ids` int32 [P, k], `label_weights` float32 [P, k]: what is predicted. P is B where a sequence is read at
       its last item alone; where it is read everywhere, P is filled up with labels of weight 0
     - `label_tokens` int32 [P], only where sequences are read everywhere: the flat index of each label's token
+    - `label_groups` int32 [P], only where sequences are read everywhere and a view brings labels: 0 for a label of the
+      examples, 1 for one of the first view, ...
+    - `negative_ids` int32 [P, n], only with `num_negatives`: items that the label's user has not had in training
     - `sampled_ids` int32 [S], `expected_counts` float32 [P k + S], only with `num_sampled`: see
       `sampled_soft_label_cross_entropy`
 
@@ -71,6 +75,7 @@ class TrainingBatches:
         views: mapping of names to views, what the examples are contrasted with. Defaults to none.
         seed: int. Of the shuffling and of whatever the rule, the views and the sample draw. Defaults to 0.
         num_sampled: int. S, items drawn uniformly for each batch, to train a sampled softmax with. Defaults to 0, none.
+        num_negatives: int. n, negatives drawn uniformly for each label. Defaults to 0, none.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class TrainingBatches:
         views: Mapping[str, View] | None = None,
         seed: int = 0,
         num_sampled: int = 0,
+        num_negatives: int = 0,
     ) -> None:
         _check_size(batch_size)
         self.rule = rule
@@ -87,6 +93,7 @@ class TrainingBatches:
         self.views = dict(views or {})
         self.seed = seed
         self.num_sampled = num_sampled
+        self.num_negatives = num_negatives
         self.epoch = 0
         self.first_step = 0
         self._ordered: tuple[int, np.ndarray] | None = None
@@ -103,36 +110,69 @@ class TrainingBatches:
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator, layout: Layout, everywhere: bool = False) -> Batch:
         """The batch of the examples numbered `rows` (int [B])."""
-        groups, labels = self._groups(rows, rng)
+        groups, labels, of_group = self._groups(rows, rng)
         size, least_labels = self._size(layout) if len(rows) == self.batch_size else (None, 0)
         inputs, tokens = pack_with_labels(groups, layout, size)
         ids, weights = labels.ids, labels.weights
-        targets = {"ids": self.rule.ids(rows), "label_ids": ids, "label_weights": weights}
+        targets = {"label_ids": ids, "label_weights": weights}
+        if self.num_negatives:
+            targets["negative_ids"] = self._negatives(groups, labels, rng)
         if everywhere:
+            targets["label_tokens"] = tokens
+            if of_group is not None:
+                targets["label_groups"] = of_group
             missing = max(0, least_labels - len(tokens)) or -len(tokens) % LABELS_MULTIPLE
-            targets |= {
-                "label_ids": np.pad(ids, [(0, missing), (0, 0)]),
-                "label_weights": np.pad(weights, [(0, missing), (0, 0)]),
-                "label_tokens": np.pad(tokens, (0, missing)),
-            }
+            targets = {name: np.pad(a, [(0, missing), *[(0, 0)] * (a.ndim - 1)]) for name, a in targets.items()}
+        targets["ids"] = self.rule.ids(rows)
         if self.num_sampled:
             targets |= self._sample(targets["label_ids"], rng)
         return inputs, targets
 
-    def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Sequences, Labels]:
-        """The sequences of the examples and of all their views, and the labels among them."""
+    def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Sequences, Labels, np.ndarray | None]:
+        """The sequences of the examples and of all their views, the labels among them, and the group of each label
+        where a view has any."""
         rule = self.rule
-        groups = join([rule.examples(rows, rng), *(view(rule, rows, rng) for view in self.views.values())])
+        parts = [rule.examples(rows, rng), *(view(rule, rows, rng) for view in self.views.values())]
+        groups = join(parts)
         assert groups.labels is not None  # examples have them
-        return groups, groups.labels
+        if all(part.labels is None for part in parts[1:]):
+            return groups, groups.labels, None
+        counts = [0 if part.labels is None else len(part.labels.tokens) for part in parts]
+        return groups, groups.labels, np.repeat(np.arange(len(parts), dtype=np.int32), counts)
+
+    def _negatives(self, groups: Sequences, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        """int32 [P, n], items drawn uniformly among those that the user of each label has not had in training.
+
+        After a few draws an item of the user's is left as it is: somebody may have had everything.
+        """
+        users = groups.known_users().astype(np.int64) - 1
+        sequence = np.searchsorted(np.cumsum(groups.lengths), labels.tokens, side="right")
+        rows = self.dataset.num_items + 2
+        of_user = users[sequence][:, None] * rows
+        drawn = rng.integers(1, rows - 1, (len(labels.tokens), self.num_negatives))
+        for _ in range(NEGATIVE_DRAWS):
+            wanted = of_user + drawn
+            nearest = np.minimum(np.searchsorted(self._had, wanted), len(self._had) - 1)
+            had = self._had[nearest] == wanted
+            if not had.any():
+                break
+            drawn[had] = rng.integers(1, rows - 1, int(had.sum()))
+        return drawn.astype(np.int32)
+
+    @cached_property
+    def _had(self) -> np.ndarray:
+        """int64, sorted: a code of each user and an item of its training part."""
+        inside = self.dataset.in_training()
+        user = np.repeat(np.arange(self.dataset.num_users), self.dataset.lengths)[inside]
+        return np.unique(user * (self.dataset.num_items + 2) + self.dataset.items[inside])
 
     def _size(self, layout: Layout) -> tuple[Size, int]:
         """The size of a batch, and the labels it has at least."""
         if layout not in self._sizes:
             steps = np.unique(np.linspace(0, len(self) - 1, SAMPLED_STEPS, dtype=np.int64))
             sample = [self._groups(self._order(0)[step], np.random.default_rng([self.seed, 0, step])) for step in steps]
-            rows, most = sizes_of((groups.lengths for groups, _ in sample), layout.width)
-            labels = [len(found.tokens) for _, found in sample]
+            rows, most = sizes_of((groups.lengths for groups, _, _ in sample), layout.width)
+            labels = [len(found.tokens) for _, found, _ in sample]
             self._sizes[layout] = Size(_enough(rows, ROWS_MULTIPLE), most), _enough(labels, LABELS_MULTIPLE)
         return self._sizes[layout]
 

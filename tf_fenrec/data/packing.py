@@ -157,6 +157,8 @@ def pack_with_labels(
     flat["items"][token] = sequences.items
     flat["segments"][token] = np.repeat(number + 1, lengths)
     flat["positions"][token] = _runs(width - lengths, lengths)
+    if not layout.packed:  # some systems read the padding too
+        flat["positions"] = np.tile(np.arange(width, dtype=np.int32), rows)
     batch: SequenceBatch = {name: array.reshape(rows, width) for name, array in flat.items()} | {
         "last": (begin + lengths - 1).astype(np.int32),
         "slots": slots,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tf_fenrec.losses.binary import weighted_mean
 from tf_fenrec.losses.contrastive import MASKED
 from tf_fenrec.losses.retrieval import retrieval_loss
 
@@ -17,7 +18,11 @@ BLOCK_ITEMS = 4096
 
 
 def soft_label_cross_entropy(
-    representations: tf.Tensor, item_table: tf.Tensor, label_ids: tf.Tensor, label_weights: tf.Tensor
+    representations: tf.Tensor,
+    item_table: tf.Tensor,
+    label_ids: tf.Tensor,
+    label_weights: tf.Tensor,
+    place_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Soft-label categorical cross-entropy over all rows of the item table (Eq. 3 and 8), mean over the batch.
 
@@ -29,6 +34,7 @@ def soft_label_cross_entropy(
         item_table: [V + 2, D], E.
         label_ids: int32 [B, k], items of a label; an item may repeat, its weights add up.
         label_weights: [B, k], summing to 1 in each row.
+        place_weights: [B], of the rows in the mean. Defaults to None, all alike.
     """
     if item_table.shape[0] > BLOCKED_FROM:
         normaliser = blocked_logsumexp(representations, item_table)
@@ -36,7 +42,7 @@ def soft_label_cross_entropy(
         scores = tf.matmul(representations, item_table, transpose_b=True)
         normaliser = tf.reduce_logsumexp(tf.cast(scores, accumulation(scores)), axis=1)
     labels = tf.gather(item_table, label_ids)  # [B, k, D]
-    return tf.reduce_mean(normaliser - _weighted_scores(representations, labels, label_weights))
+    return weighted_mean(normaliser - _weighted_scores(representations, labels, label_weights), place_weights)
 
 
 def blocked_logsumexp(representations: tf.Tensor, item_table: tf.Tensor, block_items: int = BLOCK_ITEMS) -> tf.Tensor:
@@ -103,6 +109,7 @@ def sampled_soft_label_cross_entropy(
     label_weights: tf.Tensor,
     sampled_ids: tf.Tensor,
     expected_counts: tf.Tensor,
+    place_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """`soft_label_cross_entropy` with the sum over all items estimated from the batch's labels and a sample.
 
@@ -117,6 +124,7 @@ def sampled_soft_label_cross_entropy(
         sampled_ids: int32 [S], items drawn from any distribution.
         expected_counts: [k B + S], how often each candidate (the labels, example after example, then the sample) is
             expected among those the other examples and the sample bring.
+        place_weights: [B], as in `soft_label_cross_entropy`.
     """
     dtype = accumulation(representations)
     label_ids, label_weights = _merge_repeated(label_ids, tf.cast(label_weights, dtype))
@@ -137,7 +145,7 @@ def sampled_soft_label_cross_entropy(
         index = tf.stack([tf.broadcast_to(tf.range(rows)[:, None], [rows, labels]), column], axis=2)
         logits = tf.tensor_scatter_nd_update(tf.where(counted, scores, MASKED), index, own_scores)
         positive = tf.reduce_sum(tf.where(exists, label_weights * own_scores, 0), axis=1)
-        return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - positive)
+        return weighted_mean(tf.reduce_logsumexp(logits, axis=1) - positive, place_weights)
 
     return retrieval_loss(
         loss,

@@ -7,7 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from tf_fenrec.encoders.calls import item_vectors, user_vectors
-from tf_fenrec.losses import sampled_soft_label_cross_entropy, soft_label_cross_entropy
+from tf_fenrec.losses import (
+    bayesian_personalised_ranking,
+    binary_cross_entropy,
+    sampled_soft_label_cross_entropy,
+    soft_label_cross_entropy,
+)
 
 EXAMPLES = "examples"
 
@@ -87,13 +92,44 @@ class Step:
         flat = tf.reshape(self.hidden, [-1, self.hidden.shape[-1]])
         return user_vectors(self.encoder, tf.gather(flat, self.targets["label_tokens"]))
 
+    @property
+    def label_place_weights(self) -> tf.Tensor | None:
+        """[P], 1 where there is a label and 0 where the batch is filled up; None where all are labels.
+
+        Where views bring labels, those of each group weigh 1 together.
+        """
+        if not self.everywhere:
+            return None
+        there = tf.reduce_sum(self.labels[1], axis=1)
+        if "label_groups" not in self.targets:
+            return there
+        of_group = self.targets["label_groups"]
+        counts = tf.math.unsorted_segment_sum(there, of_group, len(self.groups))
+        return tf.math.divide_no_nan(there, tf.gather(counts, of_group))
+
     def cross_entropy(self) -> tf.Tensor:
         """The mean cross-entropy of the labels over the catalogue (Eq. 8), exact or sampled as the batches say."""
-        vectors, table = self.at_labels(), self.item_vectors
+        vectors, table, places = self.at_labels(), self.item_vectors, self.label_place_weights
         if "sampled_ids" in self.targets:
             sample = self.targets["sampled_ids"], self.targets["expected_counts"]
-            return sampled_soft_label_cross_entropy(vectors, table, *self.labels, *sample)
-        return soft_label_cross_entropy(vectors, table, *self.labels)
+            return sampled_soft_label_cross_entropy(vectors, table, *self.labels, *sample, places)
+        return soft_label_cross_entropy(vectors, table, *self.labels, places)
+
+    def binary_cross_entropy(self) -> tf.Tensor:
+        """The mean binary cross-entropy of the labels and their negatives."""
+        return binary_cross_entropy(*self._label_and_negative_scores(), self.label_place_weights)
+
+    def pairwise_ranking(self) -> tf.Tensor:
+        """The mean BPR loss of the labels and their negatives."""
+        return bayesian_personalised_ranking(*self._label_and_negative_scores(), self.label_place_weights)
+
+    def _label_and_negative_scores(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """[P] scores of the (single) labels and [P, n] of their negatives, in full precision."""
+        dtype = self.encoder.variable_dtype
+        ids = tf.concat([self.labels[0][:, :1], self.targets["negative_ids"]], axis=1)  # [P, 1 + n]
+        vectors = tf.cast(tf.gather(self.item_vectors, ids), dtype)
+        scores = tf.einsum("pd,pkd->pk", tf.cast(self.at_labels(), dtype), vectors)
+        return scores[:, 0], scores[:, 1:]
 
     def _last(self, group: str) -> tf.Tensor:
         if not self.everywhere:
