@@ -29,6 +29,7 @@ setup(
         "numpy>=2.0,<3",
         "polars>=1.20,<3",
         "scikit-learn>=1.5,<2",
+        "scipy>=1.13,<2",
         "threadpoolctl>=3.1,<4",
         "tqdm>=4.66,<5",
         "tensorboard>=2.18,<2.22",

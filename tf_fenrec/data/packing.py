@@ -43,7 +43,7 @@ class Sequences(NamedTuple):
     """S sequences one after the other.
 
     Args:
-        items: int32 [M], item ids from 1 to V, or the mask V + 1.
+        items: int32 [M], item ids from 1 to V, or the mask V + 1, or 0 for a padding item, which no other token sees.
         lengths: int64 [S]; a sequence may be empty only where rows are not packed.
         labels: what is predicted at which tokens, None where nothing is.
         users: int64 [S], number of each sequence's user from 0, -1 where it is unknown; None for all unknown.
@@ -100,7 +100,7 @@ def join(parts: Iterable[Sequences]) -> Sequences:
 def take(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> Sequences:
     """The slices items[start[i]:end[i]] as `Sequences`."""
     lengths = end - start
-    return Sequences(items[_runs(start, lengths)], lengths)
+    return Sequences(items[runs(start, lengths)], lengths)
 
 
 class Size(NamedTuple):
@@ -150,13 +150,13 @@ def pack_with_labels(
         row, column, number = np.arange(len(lengths)), width - lengths, np.zeros(len(lengths), np.int64)
         rows = len(lengths)
     begin = row * width + column
-    token = _runs(begin, lengths)
+    token = runs(begin, lengths)
     slots = np.zeros((rows, most), np.int32)
     slots[row, number] = np.arange(len(lengths))
     flat = {name: np.zeros(rows * width, np.int32) for name in ("items", "segments", "positions")}
     flat["items"][token] = sequences.items
     flat["segments"][token] = np.repeat(number + 1, lengths)
-    flat["positions"][token] = _runs(width - lengths, lengths)
+    flat["positions"][token] = runs(width - lengths, lengths)
     if not layout.packed:  # some systems read the padding too
         flat["positions"] = np.tile(np.arange(width, dtype=np.int32), rows)
     batch: SequenceBatch = {name: array.reshape(rows, width) for name, array in flat.items()} | {
@@ -187,7 +187,7 @@ def pack_histories(histories: Sequences, layout: Layout, num_items: int, size: S
     return pack(histories._replace(items=items, lengths=kept + 1), layout, size)
 
 
-def _runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def runs(start: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """start[i], start[i] + 1, ... lengths[i] numbers each, one run after the other."""
     shift = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) + np.repeat(start - shift, lengths)

@@ -54,8 +54,6 @@ class SequenceModel(keras.Model):
     config_class: ClassVar[type[Config]] = Config
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
     """Changes to the defaults by preset ("paper", "fair"), and in each by dataset; those of "" hold for all."""
-    everywhere: ClassVar[bool] = False
-    """Whether the losses read every token, or the most recent item of each sequence alone."""
 
     jit_compile: Any  # a property of keras.Model
 
@@ -115,18 +113,39 @@ class SequenceModel(keras.Model):
         """What lives from epoch to epoch."""
         return []
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether the losses read every token, or the most recent item of each sequence alone."""
+        return False
+
+    @property
+    def padded(self) -> bool:
+        """Whether the losses read the padding too, so that each sequence needs a row of its own."""
+        return False
+
+    @property
+    def num_negatives(self) -> int:
+        """Negatives that the losses need with each label."""
+        return 0
+
     # ---- batches
 
     @property
     def layout(self) -> Layout:
         """How the encoder takes sequences."""
-        return layout_of(self.encoder)
+        layout = layout_of(self.encoder)
+        return layout._replace(packed=layout.packed and not self.padded)
 
     def training_batches(self, dataset: SequenceDataset) -> TrainingBatches:
         """The batches this system trains on."""
         config = self.config
         return TrainingBatches(
-            self.rule(dataset), config.batch_size, self.views(), config.seed, getattr(config, "num_sampled", 0)
+            self.rule(dataset),
+            config.batch_size,
+            self.views(),
+            config.seed,
+            getattr(config, "num_sampled", 0),
+            self.num_negatives,
         )
 
     def check_batches(self, batches: TrainingBatches) -> None:
@@ -136,6 +155,10 @@ class SequenceModel(keras.Model):
             raise InputError(
                 f"the batches must have the views {', '.join(self.views()) or 'none'}. "
                 f"Received: {', '.join(batches.views) or 'none'}"
+            )
+        if batches.num_negatives < self.num_negatives:
+            raise InputError(
+                f"the batches must have `num_negatives` {self.num_negatives}. Received: {batches.num_negatives}"
             )
         if batches.rule.max_length > self.encoder.max_length:
             raise InputError(

@@ -34,13 +34,11 @@ class NextItemModel(SequenceModel):
     config: NextItem
 
     @property
-    def everywhere(self) -> bool:  # type: ignore[override]
-        """Whether the losses read every token."""
+    def everywhere(self) -> bool:
         return self.config.examples == "users"
 
     @property
-    def num_negatives(self) -> int:  # type: ignore[override]
-        """Negatives of each label."""
+    def num_negatives(self) -> int:
         return 0 if self.config.loss == "softmax" else self.config.num_negatives
 
     def rule(self, dataset: SequenceDataset) -> Rule:

@@ -59,32 +59,44 @@ class Prefixes:
         max_length: L, the longest input.
         soft_labels: the decay gamma of time-dependent soft labels and where their window starts; None for one-hot
             labels.
+        recent: only the last L training items of a user are inputs or targets (BSARec). Defaults to False.
+        empty: the first of them is a target too, predicted from nothing but a padding item 0 (BSARec). Defaults to
+            False.
 
     Raises:
         InputError: when no user has the 4 items that an example needs.
 
     Attributes:
         user: int64 [E], number of each example's user.
-        lengths: int64 [E], items of each example's input.
+        lengths: int64 [E], tokens of each example's input.
         target: int64 [E], flat position of each example's target.
         start: int64 [E], flat position of the first item of its input; the input ends just before `target`.
         train_end: int64 [E], flat position just after the last training item v_{n-2} of its user.
     """
 
-    def __init__(self, dataset: SequenceDataset, max_length: int = 50, soft_labels: SoftLabels | None = None) -> None:
+    def __init__(
+        self,
+        dataset: SequenceDataset,
+        max_length: int = 50,
+        soft_labels: SoftLabels | None = None,
+        recent: bool = False,
+        empty: bool = False,
+    ) -> None:
         self.dataset = dataset
         self.max_length = max_length
         self.soft_labels = soft_labels
-        lengths = dataset.lengths
-        counts = np.maximum(lengths - 3, 0)
+        begin, train_end = dataset.offsets[:-1], dataset.offsets[1:] - 2
+        if recent:
+            begin = np.maximum(begin, train_end - max_length)
+        first = begin if empty else begin + 1
+        counts = train_end - first
         check_trainable(dataset, counts)
         self.user = user = np.repeat(np.arange(dataset.num_users), counts)
         number_in_user = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        begin = dataset.offsets[:-1][user]
-        self.target = begin + 1 + number_in_user
-        self.start = np.maximum(begin, self.target - max_length)
-        self.train_end = begin + lengths[user] - 2
-        self.lengths = self.target - self.start
+        self.target = first[user] + number_in_user
+        self.start = np.maximum(begin[user], self.target - max_length)
+        self.train_end = train_end[user]
+        self.lengths = np.maximum(self.target - self.start, 1)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -100,7 +112,8 @@ class Prefixes:
 
     def inputs(self, rows: np.ndarray) -> Sequences:
         """The inputs of examples `rows` int [B] alone."""
-        return take(self.dataset.items, self.start[rows], self.target[rows])._replace(users=self.user[rows])
+        inputs = take(self.dataset.items, self.start[rows], self.target[rows])
+        return with_padding(inputs)._replace(users=self.user[rows])
 
     def ids(self, rows: np.ndarray) -> np.ndarray:
         """int32 [B], the targets: examples of one target are no negatives of each other."""
@@ -108,7 +121,7 @@ class Prefixes:
 
     def histories(self, rows: np.ndarray) -> Sequences:
         """All training items of the users before the targets."""
-        return take(self.dataset.items, self.dataset.offsets[self.user[rows]], self.target[rows])
+        return with_padding(take(self.dataset.items, self.dataset.offsets[self.user[rows]], self.target[rows]))
 
     @cached_property
     def target_items(self) -> np.ndarray:
@@ -201,3 +214,12 @@ class Prefixes:
             same[alike[~equal]] = False
             alike = alike[equal]
         return same
+
+
+def with_padding(sequences: Sequences) -> Sequences:
+    """The sequences, empty ones as one padding item."""
+    if sequences.lengths.all():
+        return sequences
+    before = np.cumsum(sequences.lengths)[sequences.lengths == 0]
+    items = np.insert(sequences.items, before, 0)
+    return Sequences(items, np.maximum(sequences.lengths, 1))
