@@ -7,9 +7,7 @@ import tensorflow as tf
 from tf_fenrec.losses.binary import weighted_mean
 
 
-def symmetric_divergence(
-    scores1: tf.Tensor, scores2: tf.Tensor, place_weights: tf.Tensor | None = None
-) -> tf.Tensor:
+def symmetric_divergence(scores1: tf.Tensor, scores2: tf.Tensor, place_weights: tf.Tensor | None = None) -> tf.Tensor:
     """Half the sum of both Kullback-Leibler divergences of the softmaxes of two score matrices, the mean over places.
 
     Args:

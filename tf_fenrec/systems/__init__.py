@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from tf_fenrec.systems.base import SequenceModel
 
 SYSTEMS = {
+    "cl4srec": "tf_fenrec.systems.cl4srec:CL4SRec",
+    "cl4srec-fenrec": "tf_fenrec.systems.cl4srec:CL4SRecFENRec",
+    "coserec": "tf_fenrec.systems.coserec:CoSeRec",
+    "duorec": "tf_fenrec.systems.duorec:DuoRec",
+    "duorec-fenrec": "tf_fenrec.systems.duorec:DuoRecFENRec",
     "fenrec": "tf_fenrec.systems.fenrec:FENRec",
+    "iclrec": "tf_fenrec.systems.iclrec:ICLRec",
     "icsrec": "tf_fenrec.systems.icsrec:ICSRec",
     "sasrec": "tf_fenrec.systems.sasrec:SASRec",
 }

@@ -77,7 +77,7 @@ class SequenceModel(keras.Model):
         self.encoder = encoder
         self._own_encoder = own
         self.current_phase = self.phase(0)
-        self._encode_function: Callable[..., tf.Tensor] | None = None
+        self._functions: dict[str, Callable[..., tf.Tensor]] = {}
         self._validation: EvaluationBatches | None = None
         # int64: TensorFlow keeps int32 variables in the host's memory, where a step compiled for a GPU can't use them.
         self.step = self.add_weight(name="step", shape=(), dtype="int64", initializer="zeros", trainable=False)
@@ -194,22 +194,27 @@ class SequenceModel(keras.Model):
 
     def encode(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         """[S, D], a batch of sequences encoded in inference mode, compiled like the training step."""
-        return self._encoding()(inputs)
+        return self._compiled("encode", lambda inputs: encode(self.encoder, inputs))(inputs)
 
-    def _encoding(self) -> Callable[..., tf.Tensor]:
+    def _compiled(self, name: str, function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+        """A function of a batch of sequences, compiled like the training step."""
         with _making:  # a function that each of a few threads made would be compiled by each
-            if self._encode_function is None:  # kept: compiling it anew every epoch would take longer than running it
-                self._encode_function = tf.function(
-                    lambda inputs: encode(self.encoder, inputs),
+            if name not in self._functions:  # kept: compiling it anew every epoch would take longer than running it
+                self._functions[name] = tf.function(
+                    function,
                     input_signature=[sequence_signature(users=self.layout.users)],
                     jit_compile=bool(self.jit_compile),
                 )
-        return self._encode_function
+        return self._functions[name]
+
+    def representation(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """[S, D], what stands for a sequence where sequences are clustered, in inference mode."""
+        return encode(self.encoder, inputs)
 
     def represent(self, batches: TrainingBatches) -> np.ndarray:
         """float32 [E, D], the vectors of all training examples in inference mode, in order."""
         features: np.ndarray = np.empty((len(batches.rule), 0), np.float32)
-        encoding, layout = self._encoding(), self.layout
+        encoding, layout = self._compiled("represent", self.representation), self.layout
         chunks = batches.input_batches(layout, CHUNK_EXAMPLES)
 
         def encode_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -303,7 +308,7 @@ class SequenceModel(keras.Model):
                 f"Received: {type(self.distribute_strategy).__name__} of "
                 f"{self.distribute_strategy.num_replicas_in_sync} replicas"
             )
-        self._encode_function = None  # compiled as the model was before
+        self._functions = {}  # compiled as the model was before
         optimizer = self.make_optimizer() if optimizer is None else keras.optimizers.get(optimizer)
         kwargs = {"jit_compile": self.config.jit and not kwargs.get("run_eagerly")} | kwargs
         super().compile(self._scaled(optimizer) if kwargs.get("auto_scale_loss", True) else optimizer, **kwargs)

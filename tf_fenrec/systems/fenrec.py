@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,21 +15,12 @@ from tf_fenrec.data.sequences import SequenceDataset
 from tf_fenrec.data.views.again import Again
 from tf_fenrec.data.views.same_target import SameTarget
 from tf_fenrec.data.views.view import View
-from tf_fenrec.losses import (
-    EnduringContrastive,
-    InfoNCE,
-    contrastive_loss,
-    enduring_contrastive_loss,
-    noise_negatives,
-)
 from tf_fenrec.states.intents import Intents
 from tf_fenrec.states.state import State
-from tf_fenrec.systems.base import SequenceModel
+from tf_fenrec.systems.enduring import EnduringModel
 from tf_fenrec.systems.icsrec import TwoViews
 from tf_fenrec.systems.sasrec import transformer
 from tf_fenrec.systems.step import Step
-
-Contrastive = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,7 @@ class FENRecConfig(Enduring, TwoViews, SoftLabelled, Softmax, Attention):
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
-class FENRec(SequenceModel):
+class FENRec(EnduringModel):
     """Contrastive sequential recommendation with soft labels and enduring hard negatives.
 
     total = L'_rec + lambda_0 coarse + beta_0 (fine_1 + fine_2): the soft-label cross-entropy of the examples (Eq. 8),
@@ -106,14 +96,6 @@ class FENRec(SequenceModel):
 
     def __init__(self, config: FENRecConfig, num_items: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, num_items, *args, **kwargs)
-        self.enduring = EnduringContrastive(
-            config.temperature,
-            config.focal_temperature,
-            config.margin,
-            config.mix,
-            config.hard_weight,
-            config.form,
-        )
         self.intents = None
         if config.fine_weight:
             dim = self.encoder.item_embeddings.shape[1]
@@ -146,23 +128,13 @@ class FENRec(SequenceModel):
         if not config.contrastive:
             return terms
         view1, view2 = step.last("view1"), step.last("view2")
-        contrast = self._contrast(step, view1, view2)
+        contrast = self.contrast(step, view1, view2)
         if config.coarse_weight:
             terms["coarse"] = (config.coarse_weight, contrast(view1, view2, step.ids))
         if self.intents is not None:
             fine = sum(contrast(view, *self.intents.nearest(view)) for view in (view1, view2))
             terms["fine"] = (config.fine_weight, fine)
         return terms
-
-    def _contrast(self, step: Step, view1: tf.Tensor, view2: tf.Tensor) -> Contrastive:
-        """The contrastive loss of the phase, a function of two views and the ids of their rows."""
-        if not self.current_phase:
-            loss = InfoNCE(self.config.temperature)
-            return lambda one, other, ids: contrastive_loss(one, other, ids, loss)
-        noise = None
-        if self.config.noise_portion:
-            noise = noise_negatives(view1, view2, step.ids, self.config.noise_portion, step.seed)
-        return lambda one, other, ids: enduring_contrastive_loss(one, other, ids, self.enduring, noise)
 
     # ---- files of version 0.1
 

@@ -7,10 +7,11 @@ from typing import Literal
 
 import tensorflow as tf
 
-from tf_fenrec.config import Softmax, option
-from tf_fenrec.data.rules import Prefixes, Users
+from tf_fenrec.config import SoftLabelled, Softmax, option
+from tf_fenrec.data.rules import Prefixes, SoftLabels, Users
 from tf_fenrec.data.rules.rule import Rule
 from tf_fenrec.data.sequences import SequenceDataset
+from tf_fenrec.errors import InputError
 from tf_fenrec.systems.base import SequenceModel
 from tf_fenrec.systems.step import Step
 
@@ -26,6 +27,12 @@ class NextItem(Softmax):
         "softmax", "cross-entropy over the catalogue, or binary cross-entropy or BPR with sampled negatives"
     )
     num_negatives: int = option(1, "n, sampled negatives a label; not with the softmax", least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss != "softmax" and (self.num_sampled or isinstance(self, SoftLabelled)):
+            what = "soft labels" if isinstance(self, SoftLabelled) else "`num_sampled`"
+            raise InputError(f"`loss` must be softmax with {what}. Received: loss={self.loss!r}")
 
 
 class NextItemModel(SequenceModel):
@@ -43,7 +50,13 @@ class NextItemModel(SequenceModel):
 
     def rule(self, dataset: SequenceDataset) -> Rule:
         kind = Users if self.config.examples == "users" else Prefixes
-        return kind(dataset, self.config.max_length)
+        return kind(dataset, self.config.max_length, self.soft_labels)
+
+    @property
+    def soft_labels(self) -> SoftLabels | None:
+        """The soft labels of systems that have them."""
+        config = self.config
+        return SoftLabels(config.gamma, config.label_rule) if isinstance(config, SoftLabelled) else None
 
     def recommendation(self, step: Step) -> tf.Tensor:
         """The loss of the labels."""

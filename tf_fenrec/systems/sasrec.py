@@ -1,4 +1,4 @@
-"""SASRec: self-attention and the cross-entropy of the next item."""
+"""SASRec: self-attention, and the next item."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
-import tensorflow as tf
 
-from tf_fenrec.config import Attention, Softmax
-from tf_fenrec.data.rules.prefixes import Prefixes
-from tf_fenrec.data.sequences import SequenceDataset
-from tf_fenrec.layers import SASRecEncoder
-from tf_fenrec.systems.base import SequenceModel
-from tf_fenrec.systems.step import Step
+from tf_fenrec.config import Attention
+from tf_fenrec.encoders import SASRecEncoder
+from tf_fenrec.systems.next_item import NextItem, NextItemModel
 
 
 def transformer(config: Attention, num_items: int) -> SASRecEncoder:
@@ -32,21 +28,22 @@ def transformer(config: Attention, num_items: int) -> SASRecEncoder:
 
 
 @dataclass(frozen=True)
-class SASRecConfig(Softmax, Attention):
+class SASRecConfig(NextItem, Attention):
     """Hyper-parameters of SASRec."""
 
     model: ClassVar[str] = "sasrec"
 
     @property
     def row(self) -> str | None:
-        return "SASRec with cross-entropy"
+        return "SASRec with cross-entropy" if self.loss == "softmax" else "SASRec"
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")
-class SASRec(SequenceModel):
-    """Self-attentive sequential recommendation, trained with the full softmax.
+class SASRec(NextItemModel):
+    """Self-attentive sequential recommendation.
 
-    loss = -log softmax(h . E^T)_target.
+    As published, each item of a user's row is predicted from those before it, by binary cross-entropy with one sampled
+    negative; with `loss="softmax"` by the cross-entropy over the catalogue, which does far better.
 
     Reference:
         - Kang and McAuley, ICDM 2018, arXiv 1808.09781; the encoder as the S3-Rec family has it.
@@ -55,15 +52,10 @@ class SASRec(SequenceModel):
     config_class = SASRecConfig
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {
         "fair": {"": {}, "demo": {"dropout": 0.2, "learning_rate": 3e-3, "epochs": 10, "patience": 10}},
+        "paper": {"": {"examples": "users", "loss": "binary"}},
     }
     config: SASRecConfig
 
     @classmethod
     def make_encoder(cls, config: SASRecConfig, num_items: int) -> keras.layers.Layer:
         return transformer(config, num_items)
-
-    def rule(self, dataset: SequenceDataset) -> Prefixes:
-        return Prefixes(dataset, self.config.max_length)
-
-    def loss_terms(self, step: Step) -> dict[str, tuple[float, tf.Tensor]]:
-        return {"recommendation": (1.0, step.cross_entropy())}
