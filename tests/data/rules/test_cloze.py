@@ -128,6 +128,17 @@ def test_the_last_item_alone_is_masked_as_often_as_said() -> None:
     assert all(deviation(count, len(others), 0.6) < 5 for count in others.sum(axis=0))
 
 
+def test_a_last_item_alone_is_always_masked() -> None:
+    """As it is when the next item is asked for, whatever becomes of others."""
+    rule = Cloze(random_dataset(), 5, masked_share=0.0, last_probability=1.0)
+    rows = np.arange(len(rule))
+    plain, drawn = rule.inputs(rows), rule.examples(rows, np.random.default_rng(0))
+    last = np.cumsum(plain.lengths) - 1
+    assert drawn.labels.tokens.tolist() == last.tolist()
+    plain.items[last] = rule.dataset.num_items + 1
+    assert (drawn.items == plain.items).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
