@@ -48,7 +48,10 @@ def test_segments_and_positions(drawn: tuple[int, list[list[int]]], packed: bool
     segments, positions = batch["segments"], batch["positions"]
     assert ((segments == 0) == (batch["items"] == 0)).all()
     assert (segments > 0).sum() == sum(map(len, sequences))
-    assert (positions[segments == 0] == 0).all()
+    if packed:
+        assert (positions[segments == 0] == 0).all()
+    else:
+        assert (positions == np.arange(width)).all()
     owners = [(token // width, segments.flat[token]) for token in batch["last"].tolist()]
     assert len(set(owners)) == len(sequences)  # no two sequences share a segment of a row
     most = most_in_a_row([len(sequence) for sequence in sequences], width) if packed else 1

@@ -4,7 +4,8 @@ The encoder sees a *sequence batch*, a dict of int32 arrays (R rows of T tokens 
 
 - `items` [R, T]: item ids, 0 where a row is not full
 - `segments` [R, T]: number of the sequence within its row, from 1; 0 where a row is not full
-- `positions` [R, T]: index into the position table; the most recent item of every sequence has T - 1
+- `positions` [R, T]: index into the position table; the most recent item of every sequence has T - 1. Where a row is
+  not full: 0, or the column where rows are not packed, as some encoders mix the padding in
 - `last` [S]: flat index (row * T + column) of each sequence's most recent item
 - `slots` [R, M]: number (0 to S - 1) of the row's 1st, 2nd, ... sequence; 0 where it has fewer
 - `users` [S]: the users from 1, 0 where one is unknown; only for encoders that know users
@@ -156,8 +157,9 @@ def pack_with_labels(
     flat = {name: np.zeros(rows * width, np.int32) for name in ("items", "segments", "positions")}
     flat["items"][token] = sequences.items
     flat["segments"][token] = np.repeat(number + 1, lengths)
-    flat["positions"][token] = runs(width - lengths, lengths)
-    if not layout.packed:  # some systems read the padding too
+    if layout.packed:
+        flat["positions"][token] = runs(width - lengths, lengths)
+    else:  # some systems read the padding too
         flat["positions"] = np.tile(np.arange(width, dtype=np.int32), rows)
     batch: SequenceBatch = {name: array.reshape(rows, width) for name, array in flat.items()} | {
         "last": (begin + lengths - 1).astype(np.int32),

@@ -110,7 +110,7 @@ class SASRecEncoder(Encoder):
         positions = batch["positions"] + self.max_length - tf.shape(batch["items"])[1]
         seeds = split_seed(seed, self.num_blocks + 1)
         x = self.embedding(batch["items"], positions, training=training, seed=seeds[0])  # [R, T, D]
-        mask = causal_mask(batch["segments"], self.compute_dtype)
+        mask = causal_mask(batch["segments"], self.compute_dtype, batch["items"])
         for block, block_seed in zip(self.blocks[:-1], seeds[1:-1], strict=True):
             x = block(x, mask, training=training, seed=block_seed)
         last = None if everywhere else last_tokens(batch, self.compute_dtype)

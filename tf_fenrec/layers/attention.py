@@ -13,21 +13,32 @@ from tf_fenrec.layers.embedding import initializer
 from tf_fenrec.randomness import split_seed
 
 MASKED = -1e4  # added to the score of a hidden key; exp of it is exactly zero beside any visible key
+# Added to that of a padding item 0 within a sequence. A token that has nothing else to see attends to these, because
+# they are far above the keys of other sequences.
+PADDING = MASKED / 2
 
 
-def causal_mask(segments: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+def causal_mask(segments: tf.Tensor, dtype: str = "float32", items: tf.Tensor | None = None) -> tf.Tensor:
     """Additive attention mask of packed rows: a token sees the earlier tokens of its own sequence and itself.
 
     Args:
         segments: int32 [R, T], 0 where a row is not full.
+        items: int32 [R, T]. With them, padding items 0 within sequences are not seen.
 
     Returns:
-        [R, 1, T, T], 0 where query (third axis) may see key (fourth axis), `MASKED` elsewhere.
+        [R, 1, T, T], 0 where query (third axis) may see key (fourth axis), `PADDING` at padding items of its own
+        sequence, `MASKED` elsewhere.
     """
     tokens = tf.shape(segments)[1]
     causal = tf.linalg.band_part(tf.ones([tokens, tokens], tf.bool), -1, 0)
     same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    return tf.cast(tf.where(same & causal, 0.0, MASKED), dtype)[:, None]
+    seen = 0.0 if items is None else _seen(items)
+    return tf.cast(tf.where(same & causal, seen, MASKED), dtype)[:, None]
+
+
+def _seen(items: tf.Tensor) -> tf.Tensor:
+    """[R, 1, T], 0 at items, `PADDING` at padding items."""
+    return tf.where(items > 0, 0.0, PADDING)[:, None, :]
 
 
 class LastTokens(NamedTuple):
@@ -37,7 +48,7 @@ class LastTokens(NamedTuple):
         indices: int32 [S], flat index (row * T + column) of each sequence's most recent item.
         row_sequences: int32 [R, M], number of the row's 1st, 2nd, ... sequence.
         row_indices: int32 [S], flat index of each sequence in `row_sequences`.
-        mask: [R, M, 1, T], 0 where the sequence may see the token, `MASKED` elsewhere.
+        mask: [R, M, 1, T], 0 where the sequence may see the token, `PADDING` at its padding items, `MASKED` elsewhere.
     """
 
     indices: tf.Tensor
@@ -53,7 +64,8 @@ def last_tokens(batch: dict[str, tf.Tensor], dtype: str = "float32") -> LastToke
     number = tf.gather(tf.reshape(segments, [-1]), last)
     row_indices = last // tokens * most + tf.maximum(number, 1) - 1  # a row of padding alone ends in segment 0
     same = segments[:, None, :] == tf.range(1, most + 1)[:, None]  # all of a sequence is before its last item
-    return LastTokens(last, row_sequences, row_indices, tf.cast(tf.where(same, 0.0, MASKED), dtype)[:, :, None])
+    mask = tf.where(same, _seen(batch["items"]), MASKED)
+    return LastTokens(last, row_sequences, row_indices, tf.cast(mask, dtype)[:, :, None])
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
