@@ -14,12 +14,12 @@ import tensorflow as tf
 from tests.checks import MIXED, check_config, check_file, check_mixed_precision
 from tf_fenrec.encoders import SASRecEncoder
 from tf_fenrec.layers import ItemEmbedding, SelfAttentionBlock, StatelessDropout, dropout
-from tf_fenrec.layers.attention import causal_mask
+from tf_fenrec.layers.attention import attention_mask
 
 ITEMS = np.array([[0, 0, 4, 2, 7], [1, 2, 3, 4, 5], [0, 0, 0, 0, 9]], np.int32)
 POSITIONS = np.tile(np.arange(5, dtype=np.int32), (3, 1))
 VECTORS = np.random.default_rng(0).normal(size=(3, 5, 8)).astype(np.float32)
-MASK = causal_mask(tf.cast(ITEMS > 0, tf.int32)).numpy()
+MASK = attention_mask(tf.cast(ITEMS > 0, tf.int32)).numpy()
 
 
 def built_block(**kwargs: Any) -> SelfAttentionBlock:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_fenrec.encoders.encoder import Encoder
 from tf_fenrec.layers.arguments import check_at_least, check_heads, check_rate
-from tf_fenrec.layers.attention import SelfAttentionBlock, causal_mask, last_tokens
+from tf_fenrec.layers.attention import SelfAttentionBlock, attention_mask, last_tokens
 from tf_fenrec.layers.embedding import ItemEmbedding
 from tf_fenrec.randomness import split_seed
 
@@ -86,12 +86,17 @@ class SASRecEncoder(Encoder):
                 seed=100 * seed + 10 * (number + 1),
                 dtype=self.dtype_policy,
                 name=f"block_{number}",
+                **self._block_settings(100 * seed + 10 * (number + 1)),
             )
             for number in range(num_blocks)
         ]
         for block in self.blocks:
             block.build((None, None, dim))
         self.built = True
+
+    def _block_settings(self, seed: int) -> dict[str, Any]:
+        """Other arguments of the blocks, for subclasses."""
+        return {}
 
     @property
     def item_embeddings(self) -> keras.Variable:
@@ -110,7 +115,7 @@ class SASRecEncoder(Encoder):
         positions = batch["positions"] + self.max_length - tf.shape(batch["items"])[1]
         seeds = split_seed(seed, self.num_blocks + 1)
         x = self.embedding(batch["items"], positions, training=training, seed=seeds[0])  # [R, T, D]
-        mask = causal_mask(batch["segments"], self.compute_dtype, batch["items"])
+        mask = attention_mask(batch["segments"], self.compute_dtype, batch["items"], self.causal)
         for block, block_seed in zip(self.blocks[:-1], seeds[1:-1], strict=True):
             x = block(x, mask, training=training, seed=block_seed)
         last = None if everywhere else last_tokens(batch, self.compute_dtype)

@@ -18,8 +18,10 @@ MASKED = -1e4  # added to the score of a hidden key; exp of it is exactly zero b
 PADDING = MASKED / 2
 
 
-def causal_mask(segments: tf.Tensor, dtype: str = "float32", items: tf.Tensor | None = None) -> tf.Tensor:
-    """Additive attention mask of packed rows: a token sees the earlier tokens of its own sequence and itself.
+def attention_mask(
+    segments: tf.Tensor, dtype: str = "float32", items: tf.Tensor | None = None, causal: bool = True
+) -> tf.Tensor:
+    """Additive attention mask of packed rows: a token sees its own sequence, up to itself where `causal`.
 
     Args:
         segments: int32 [R, T], 0 where a row is not full.
@@ -30,10 +32,11 @@ def causal_mask(segments: tf.Tensor, dtype: str = "float32", items: tf.Tensor | 
         sequence, `MASKED` elsewhere.
     """
     tokens = tf.shape(segments)[1]
-    causal = tf.linalg.band_part(tf.ones([tokens, tokens], tf.bool), -1, 0)
+    earlier = tf.linalg.band_part(tf.ones([tokens, tokens], tf.bool), -1, 0)
     same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
     seen = 0.0 if items is None else _seen(items)
-    return tf.cast(tf.where(same & causal, seen, MASKED), dtype)[:, None]
+    visible = same & earlier if causal else same
+    return tf.cast(tf.where(visible, seen, MASKED), dtype)[:, None]
 
 
 def _seen(items: tf.Tensor) -> tf.Tensor:
@@ -84,6 +87,10 @@ class SelfAttentionBlock(keras.layers.Layer):
         hidden_dim: width of the feed-forward network.
         dropout: rate on attention weights, attention output and feed-forward output.
         seed: of the initialisation.
+        epsilon: of the layer norms.
+        residual: whether the feed-forward network has one; MAERec's has none.
+        mixer: layer of x, beside attention: the network then gets alpha mixer(x) + (1 - alpha) h (BSARec).
+        alpha: the mixer's share.
 
     Call arguments:
         x: [R, T, D].
@@ -96,8 +103,23 @@ class SelfAttentionBlock(keras.layers.Layer):
         [R, T, D], or [S, D] with `last`.
     """
 
-    def __init__(self, num_heads: int, hidden_dim: int, dropout: float = 0.5, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_heads: int,
+        hidden_dim: int,
+        dropout: float = 0.5,
+        seed: int = 0,
+        epsilon: float = 1e-12,
+        residual: bool = True,
+        mixer: keras.layers.Layer | None = None,
+        alpha: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.residual = residual
+        self.mixer = mixer
+        self.alpha = alpha
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
         self.dropout = dropout
@@ -121,7 +143,7 @@ class SelfAttentionBlock(keras.layers.Layer):
             return layer
 
         def norm(name: str) -> keras.layers.LayerNormalization:
-            layer = keras.layers.LayerNormalization(epsilon=1e-12, dtype=self.dtype_policy, name=name)
+            layer = keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=self.dtype_policy, name=name)
             layer.build((None, dim))
             return layer
 
@@ -134,6 +156,8 @@ class SelfAttentionBlock(keras.layers.Layer):
         self.contract = dense("contract", dim, self.hidden_dim, 5)
         self.feedforward_norm = norm("feedforward_norm")
         self.drop = StatelessDropout(self.dropout, dtype=self.dtype_policy, name="dropout")
+        if self.mixer is not None:
+            self.mixer.build(x_shape)
         self.built = True
 
     def call(
@@ -144,16 +168,19 @@ class SelfAttentionBlock(keras.layers.Layer):
         training: bool | None = None,
         seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        seeds = split_seed(seed, 3)
+        seeds = split_seed(seed, 3 if self.mixer is None else 4)
         if last is None:
             context = self._attend(x, mask, training, seeds[0])  # [R, T, D]
         else:
             tokens, x = x, _take(x, last.indices)  # [S, D]
             context = self._attend_last(x, tokens, last, training, seeds[0])  # [S, D]
         update = self.drop(self.output_projection(context), training=training, seed=seeds[1])
-        x = self.attention_norm(x + update)
-        update = self.contract(gelu(self.expand(x)))
-        return self.feedforward_norm(x + self.drop(update, training=training, seed=seeds[2]))
+        attended = self.attention_norm(x + update)
+        if self.mixer is not None:
+            mixed = self.mixer(x, training=training, seed=seeds[3])
+            attended = self.alpha * mixed + (1 - self.alpha) * attended
+        update = self.drop(self.contract(gelu(self.expand(attended))), training=training, seed=seeds[2])
+        return self.feedforward_norm(attended + update if self.residual else update)
 
     def _attend(self, x: tf.Tensor, mask: tf.Tensor, training: bool | None, seed: tf.Tensor | None) -> tf.Tensor:
         rows, tokens, dim = tf.shape(x)[0], tf.shape(x)[1], x.shape[-1]
@@ -203,7 +230,17 @@ class SelfAttentionBlock(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout,
             "seed": self.seed,
+            "epsilon": self.epsilon,
+            "residual": self.residual,
+            "mixer": None if self.mixer is None else keras.saving.serialize_keras_object(self.mixer),
+            "alpha": self.alpha,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SelfAttentionBlock:
+        if config.get("mixer") is not None:
+            config = config | {"mixer": keras.saving.deserialize_keras_object(config["mixer"])}
+        return cls(**config)
 
 
 def _take(x: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
