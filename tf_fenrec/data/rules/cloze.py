@@ -79,15 +79,17 @@ class Cloze:
     def examples(self, rows: np.ndarray, rng: np.random.Generator) -> Sequences:
         """The windows of examples `rows` int [B], with the hidden items as labels where they stood."""
         windows = self.inputs(rows)
-        items = windows.items
+        items, mask = windows.items, self.dataset.num_items + 1
         chosen, fates = self._chosen(windows.lengths, rng), rng.random(len(items))
+        random_items = rng.integers(1, mask, len(items), np.int32)
+        hidden = hide(items, chosen, fates, random_items, self.masked_share, mask)
         if self.last_probability:
             only_last = rng.random(len(rows)) < self.last_probability
-            chosen &= ~np.repeat(only_last, windows.lengths)
+            of_these = np.repeat(only_last, windows.lengths)
+            chosen &= ~of_these
+            hidden[of_these] = items[of_these]
             last = np.cumsum(windows.lengths)[only_last] - 1
-            chosen[last], fates[last] = True, 0
-        random_items = rng.integers(1, self.dataset.num_items + 1, len(items), np.int32)
-        hidden = hide(items, chosen, fates, random_items, self.masked_share, self.dataset.num_items + 1)
+            chosen[last], hidden[last] = True, mask
         tokens = np.flatnonzero(chosen)
         return windows._replace(items=hidden, labels=hard_labels(tokens, items[tokens]))
 
