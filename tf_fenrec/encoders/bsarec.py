@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_fenrec.encoders.transformer import SASRecEncoder
+from tf_fenrec.errors import InputError
 from tf_fenrec.layers.arguments import check_at_least
 from tf_fenrec.layers.attention import attention_mask
 from tf_fenrec.layers.frequency import FrequencyLayer
@@ -56,7 +57,9 @@ class BSARecEncoder(SASRecEncoder):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        check_at_least(0, alpha=alpha, cutoff=cutoff)
+        check_at_least(0, cutoff=cutoff)
+        if not 0 <= alpha <= 1:
+            raise InputError(f"`alpha` must be between 0 and 1. Received: {alpha}")
         self._filter = max_length, cutoff, dropout, kwargs.get("dtype"), alpha
         super().__init__(num_items, dim, max_length, num_blocks, num_heads, hidden_dim, dropout, seed, **kwargs)
         self.alpha = alpha

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_fenrec.encoders.encoder import Encoder
+from tf_fenrec.errors import InputError
 from tf_fenrec.layers.arguments import check_at_least, check_rate
 from tf_fenrec.layers.dropout import StatelessDropout
 from tf_fenrec.layers.embedding import initializer
@@ -64,7 +65,9 @@ class CaserEncoder(Encoder):
     ) -> None:
         super().__init__(num_items, max_length, **kwargs)
         check_at_least(1, dim=dim, num_horizontal=num_horizontal, num_vertical=num_vertical)
-        check_at_least(0, num_users=num_users, regularizer_weight=regularizer_weight)
+        check_at_least(0, num_users=num_users)
+        if regularizer_weight < 0:
+            raise InputError(f"`regularizer_weight` must be at least 0. Received: {regularizer_weight}")
         check_rate(dropout=dropout)
         self.num_users = num_users
         self.dim = dim

@@ -26,6 +26,13 @@ def padded_batch(items: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
+def append_mask(items: tf.Tensor, encoder: Encoder) -> tf.Tensor:
+    """int32 [S, T + 1] of padded rows [S, T]: the last L - 1 items and the mask, at which the next one is predicted."""
+    items = tf.cast(items, tf.int32)
+    items = items[:, tf.maximum(0, tf.shape(items)[1] - encoder.max_length + 1) :]
+    return tf.pad(items, [[0, 0], [0, 1]], constant_values=encoder.num_items + 1)
+
+
 class Encoder(keras.layers.Layer):
     """Base of the encoders. A score is always an inner product: user_vectors(hidden) . item_vectors()^T.
 

@@ -59,9 +59,7 @@ class GRU4RecEncoder(Encoder):
         self.dropout = dropout
         self.through_padding = through_padding
         self.seed = seed
-        self.item_table = self.add_weight(
-            name="items", shape=(num_items + 2, dim), initializer=initializer(100 * seed)
-        )
+        self.item_table = self.add_weight(name="items", shape=(num_items + 2, dim), initializer=initializer(100 * seed))
         self.drop = StatelessDropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.layers = [
             keras.layers.GRU(

@@ -95,9 +95,7 @@ class LRURecEncoder(Encoder):
 
     def item_vectors(self) -> tf.Tensor:
         """[V + 2, D + 1], the last column the item bias."""
-        return tf.concat(
-            [tf.convert_to_tensor(self.item_table), tf.convert_to_tensor(self.item_bias)[:, None]], axis=1
-        )
+        return tf.concat([tf.convert_to_tensor(self.item_table), tf.convert_to_tensor(self.item_bias)[:, None]], axis=1)
 
     def user_vectors(self, hidden: tf.Tensor) -> tf.Tensor:
         return tf.concat([hidden, tf.ones_like(hidden[..., :1])], axis=-1)
