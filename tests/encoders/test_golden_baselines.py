@@ -219,7 +219,7 @@ def test_linear_recurrence(number: int, dtype: str, tolerance: float) -> None:
     begins = np.pad(~items[:, :-1], [(0, 0), (1, 0)])
     runs = tf.constant(np.cumsum(begins, axis=1), tf.int32)
     tensors = (tf.constant(x, dtype) for x in (u.real, u.imag, nu, theta))
-    real, imaginary = linear_recurrence(*tensors, runs)
+    real, imaginary = linear_recurrence(*tensors, runs, items.shape[1])
     expected = complex_of(case["naive_out"])
     close(real, expected.real, tolerance)
     close(imaginary, expected.imag, tolerance)

@@ -81,7 +81,9 @@ class LRURecEncoder(Encoder):
         self.units, self.expand, self.contract, self.norms = [], [], [], []
         for number in range(num_blocks):
             begin = 100 * (number + 1)
-            unit = LinearRecurrentUnit(dropout, 1000 * seed + begin, dtype=self.dtype_policy, name=f"unit_{number}")
+            unit = LinearRecurrentUnit(
+                max_length, dropout, 1000 * seed + begin, dtype=self.dtype_policy, name=f"unit_{number}"
+            )
             unit.build((None, None, dim))
             self.units.append(unit)
             self.expand.append(dense(f"expand_{number}", 4 * dim, dim, begin + 20))

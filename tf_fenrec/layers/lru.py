@@ -26,7 +26,7 @@ def ring(u1: np.ndarray, u2: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def linear_recurrence(
-    real: tf.Tensor, imaginary: tf.Tensor, nu: tf.Tensor, theta: tf.Tensor, runs: tf.Tensor
+    real: tf.Tensor, imaginary: tf.Tensor, nu: tf.Tensor, theta: tf.Tensor, runs: tf.Tensor, longest: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """h_t = u_t + exp(-nu + i theta) h_{t-1} within runs of equal numbers, for all t in log2 T rounds.
 
@@ -36,24 +36,28 @@ def linear_recurrence(
     Args:
         real, imaginary: [R, T, H], u.
         nu, theta: [H].
-        runs: int32 [R, T], which run a token belongs to; a run is one stretch of tokens.
+        runs: int32 [R, T], from 0, which run a token belongs to; a run is one stretch of tokens.
+        longest: tokens of a run, at most.
 
     Returns:
         [R, T, H] real and imaginary parts of h.
     """
-    tokens = real.shape[1]
-    if tokens is None:
-        raise ValueError("the number of tokens must be known")
+    tokens = tf.shape(real)[1]
+
+    def earlier(x: tf.Tensor, stride: int, fill: int = 0) -> tf.Tensor:
+        """x of `stride` tokens before."""
+        return tf.pad(x, [[0, 0], [stride, 0], *[[0, 0]] * (len(x.shape) - 2)], constant_values=fill)[:, :tokens]
+
     stride = 1
-    while stride < tokens:
+    while stride < longest:
         decay = tf.exp(-nu * stride)
         power_real, power_imaginary = decay * tf.cos(theta * stride), decay * tf.sin(theta * stride)
-        together = tf.cast(runs[:, stride:] == runs[:, :-stride], real.dtype)[..., None]
-        before_real, before_imaginary = real[:, :-stride] * together, imaginary[:, :-stride] * together
-        added_real = power_real * before_real - power_imaginary * before_imaginary
-        added_imaginary = power_real * before_imaginary + power_imaginary * before_real
-        shift = [[0, 0], [stride, 0], [0, 0]]
-        real, imaginary = real + tf.pad(added_real, shift), imaginary + tf.pad(added_imaginary, shift)
+        together = tf.cast(runs == earlier(runs, stride, -1), real.dtype)[..., None]
+        before_real, before_imaginary = earlier(real, stride) * together, earlier(imaginary, stride) * together
+        real, imaginary = (
+            real + power_real * before_real - power_imaginary * before_imaginary,
+            imaginary + power_real * before_imaginary + power_imaginary * before_real,
+        )
         stride *= 2
     return real, imaginary
 
@@ -65,6 +69,7 @@ class LinearRecurrentUnit(keras.layers.Layer):
     The recurrence is computed in float32 at least, whatever the layer's precision.
 
     Args:
+        longest: int. Tokens of a sequence, at most.
         dropout: float. Defaults to 0.2.
         seed: int. Of the initialisation. Defaults to 0.
 
@@ -77,8 +82,9 @@ class LinearRecurrentUnit(keras.layers.Layer):
         - Orvieto et al., ICML 2023 (LRU), as in LRURec (Yue et al., WSDM 2024, arXiv 2310.02367).
     """
 
-    def __init__(self, dropout: float = 0.2, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(self, longest: int, dropout: float = 0.2, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.longest = longest
         self.dropout = dropout
         self.seed = seed
 
@@ -124,10 +130,10 @@ class LinearRecurrentUnit(keras.layers.Layer):
         real = (tf.einsum("rtd,dh->rth", inputs, full(self.in_real)) + full(self.in_bias_real)) * scale
         imaginary = (tf.einsum("rtd,dh->rth", inputs, full(self.in_imaginary)) + full(self.in_bias_imaginary)) * scale
         nu, theta = tf.exp(full(self.nu_log)), tf.exp(full(self.theta_log))
-        real, imaginary = linear_recurrence(real, imaginary, nu, theta, runs)
+        real, imaginary = linear_recurrence(real, imaginary, nu, theta, runs, self.longest)
         y = tf.einsum("rth,hd->rtd", real, full(self.out_real))
         y += full(self.out_bias) - tf.einsum("rth,hd->rtd", imaginary, full(self.out_imaginary))
         return self.norm(self.drop(tf.cast(y, x.dtype), training=training, seed=seed) + x)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"dropout": self.dropout, "seed": self.seed}
+        return super().get_config() | {"longest": self.longest, "dropout": self.dropout, "seed": self.seed}

@@ -19,14 +19,20 @@ if TYPE_CHECKING:
     from tf_fenrec.systems.base import SequenceModel
 
 SYSTEMS = {
+    "bert4rec": "tf_fenrec.systems.bert4rec:BERT4Rec",
+    "bsarec": "tf_fenrec.systems.bsarec:BSARec",
+    "caser": "tf_fenrec.systems.caser:Caser",
+    "cbit": "tf_fenrec.systems.cbit:CBiT",
     "cl4srec": "tf_fenrec.systems.cl4srec:CL4SRec",
     "cl4srec-fenrec": "tf_fenrec.systems.cl4srec:CL4SRecFENRec",
     "coserec": "tf_fenrec.systems.coserec:CoSeRec",
     "duorec": "tf_fenrec.systems.duorec:DuoRec",
     "duorec-fenrec": "tf_fenrec.systems.duorec:DuoRecFENRec",
     "fenrec": "tf_fenrec.systems.fenrec:FENRec",
+    "gru4rec": "tf_fenrec.systems.gru4rec:GRU4Rec",
     "iclrec": "tf_fenrec.systems.iclrec:ICLRec",
     "icsrec": "tf_fenrec.systems.icsrec:ICSRec",
+    "lrurec": "tf_fenrec.systems.lrurec:LRURec",
     "sasrec": "tf_fenrec.systems.sasrec:SASRec",
 }
 """Where each system is, by the name that `--model` takes. A system of one's own is named in full, `module:Class`."""
@@ -115,14 +121,22 @@ def system_of(config: Config) -> type[SequenceModel]:
     return system(kind)
 
 
-def build_model(config: Config, num_items: int) -> SequenceModel:
-    """The model of a configuration over V = `num_items` items; not compiled."""
-    return system_of(config)(config, num_items)
+def build_model(config: Config, catalogue: SequenceDataset | int) -> SequenceModel:
+    """The model of a configuration; not compiled.
+
+    Args:
+        config: its hyper-parameters.
+        catalogue: the dataset it is to be trained on, or V where the system needs to know no more of it.
+    """
+    kind = system_of(config)
+    if isinstance(catalogue, int):
+        return kind(config, catalogue)
+    return kind(config, catalogue.num_items, sizes=kind.sizes_of(config, catalogue))
 
 
 def training_batches(config: Config, dataset: SequenceDataset) -> TrainingBatches:
     """The batches that the system of a configuration trains on."""
-    return build_model(config, dataset.num_items).training_batches(dataset)
+    return build_model(config, dataset).training_batches(dataset)
 
 
 def evaluation_batches(

@@ -42,6 +42,7 @@ class SequenceModel(keras.Model):
         config: the system's configuration, see its `config_class`.
         num_items: int. V.
         encoder: layer with the call contract of `tf_fenrec.encoders.Encoder`. Defaults to the system's own.
+        sizes: dict of int. What the system's own encoder must know of the dataset besides V, see `sizes_of`.
 
     Call arguments:
         inputs: a batch of sequences (dict, see `tf_fenrec.data.packing`), or int [S, L] right-aligned items.
@@ -58,7 +59,12 @@ class SequenceModel(keras.Model):
     jit_compile: Any  # a property of keras.Model
 
     def __init__(
-        self, config: Config, num_items: int, encoder: keras.layers.Layer | None = None, **kwargs: Any
+        self,
+        config: Config,
+        num_items: int,
+        encoder: keras.layers.Layer | None = None,
+        sizes: dict[str, int] | None = None,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(config, self.config_class):
             raise InputError(
@@ -66,7 +72,7 @@ class SequenceModel(keras.Model):
             )
         own = encoder is None
         if encoder is None:
-            encoder = self.make_encoder(config, num_items)
+            encoder = self.make_encoder(config, num_items, **(sizes or {}))
         check_encoder(encoder)
         if encoder.num_items != num_items:
             raise InputError(f"`encoder` must have {num_items} items. Received: {encoder.num_items}")
@@ -75,6 +81,7 @@ class SequenceModel(keras.Model):
         self.config = config
         self.num_items = num_items
         self.encoder = encoder
+        self.sizes = dict(sizes or {})
         self._own_encoder = own
         self.current_phase = self.phase(0)
         self._functions: dict[str, Callable[..., tf.Tensor]] = {}
@@ -88,7 +95,12 @@ class SequenceModel(keras.Model):
     # ---- what a system says
 
     @classmethod
-    def make_encoder(cls, config: Any, num_items: int) -> keras.layers.Layer:
+    def sizes_of(cls, config: Any, dataset: SequenceDataset) -> dict[str, int]:
+        """What `make_encoder` needs to know of a dataset besides V, by argument."""
+        return {}
+
+    @classmethod
+    def make_encoder(cls, config: Any, num_items: int, **sizes: int) -> keras.layers.Layer:
         """The encoder of a configuration over V = `num_items` items."""
         raise TypeError(f"{cls.__name__} must define `make_encoder`, or be given an `encoder`")
 
@@ -490,6 +502,7 @@ class SequenceModel(keras.Model):
         return super().get_config() | {
             "config": self.config.to_dict(),
             "num_items": self.num_items,
+            "sizes": self.sizes,
             "encoder": None if self._own_encoder else keras.saving.serialize_keras_object(self.encoder),
             "frozen": [layer.path for layer in self._flatten_layers(include_self=False) if not layer.trainable],
         }

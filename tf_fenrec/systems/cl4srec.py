@@ -54,7 +54,7 @@ class CL4SRec(NextItemModel):
     config: CL4SRecConfig
 
     @classmethod
-    def make_encoder(cls, config: CL4SRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: CL4SRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)
 
     def views(self) -> dict[str, View]:

@@ -85,7 +85,7 @@ class CoSeRec(NextItemModel):
         )
 
     @classmethod
-    def make_encoder(cls, config: CoSeRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: CoSeRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)
 
     @property

@@ -57,7 +57,7 @@ class DuoRec(NextItemModel):
     config: DuoRecConfig
 
     @classmethod
-    def make_encoder(cls, config: DuoRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: DuoRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)
 
     def views(self) -> dict[str, View]:

@@ -102,7 +102,7 @@ class FENRec(EnduringModel):
             self.intents = Intents(config.num_clusters, dim, config.seed, dtype=self.variable_dtype, name="intents")
 
     @classmethod
-    def make_encoder(cls, config: FENRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: FENRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)
 
     def rule(self, dataset: SequenceDataset) -> Prefixes:

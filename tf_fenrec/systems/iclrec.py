@@ -70,7 +70,7 @@ class ICLRec(NextItemModel):
         self.intents = Intents(config.num_clusters, dim, config.seed, dtype=self.variable_dtype, name="intents")
 
     @classmethod
-    def make_encoder(cls, config: ICLRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: ICLRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)
 
     @property

@@ -82,7 +82,7 @@ class ICSRec(SequenceModel):
         )
 
     @classmethod
-    def make_encoder(cls, config: ICSRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: ICSRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)
 
     def rule(self, dataset: SequenceDataset) -> Prefixes:

@@ -57,5 +57,5 @@ class SASRec(NextItemModel):
     config: SASRecConfig
 
     @classmethod
-    def make_encoder(cls, config: SASRecConfig, num_items: int) -> keras.layers.Layer:
+    def make_encoder(cls, config: SASRecConfig, num_items: int, **sizes: int) -> keras.layers.Layer:
         return transformer(config, num_items)

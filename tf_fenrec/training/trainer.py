@@ -113,7 +113,7 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> dict[str, Any]:
     add_up_in_a_fixed_order(config.jit, log)
-    model = build_model(config, dataset.num_items)
+    model = build_model(config, dataset)
     model.compile()
     model.optimizer.build(model.trainable_variables)
     batches = model.training_batches(dataset)
