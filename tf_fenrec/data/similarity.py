@@ -69,7 +69,7 @@ def offline_neighbours(dataset: SequenceDataset, seed: int = 0) -> Neighbours:
         begin = end
 
     alone = np.isneginf(best)
-    scores = (np.where(alone, least, best) - least) / ((best.max() - least) or 1) if not alone.all() else np.zeros(rows)
+    scores = np.zeros(rows) if alone.all() else (np.where(alone, least, best) - least) / _spread(least, best.max())
     alone[[0, -1]] = False
     known = np.flatnonzero(users_of_item) if len(items) else np.arange(1, rows - 1)
     nearest[alone] = np.random.default_rng(seed).choice(known, alone.sum())
@@ -95,9 +95,14 @@ def online_neighbours(table: np.ndarray) -> Neighbours:
         scores[np.arange(len(numbers)), numbers] = -np.inf
         nearest[numbers] = scores.argmax(axis=1)
         best[numbers] = scores.max(axis=1)
-    scores = (best - least) / ((greatest - least) or 1)
+    scores = (best - least) / _spread(least, greatest)
     nearest[-1], scores[[0, -1]] = rows - 1, 0
     return Neighbours(nearest.astype(np.int32), scores)
+
+
+def _spread(least: float, greatest: float) -> float:
+    """How far the scores are apart; 1 where they differ by rounding alone."""
+    return greatest - least if greatest - least > 1e-12 * max(abs(greatest), abs(least)) else 1.0
 
 
 def hybrid_neighbours(offline: Neighbours, online: Neighbours) -> Neighbours:

@@ -63,6 +63,11 @@ def encode(
     return encoder(inputs, **{name: value for name, value in given.items() if name in known or "**" in known})
 
 
+def catalogue(encoder: Any) -> list[keras.Variable]:
+    """The weights whose first axis is the catalogue's V + 2 rows."""
+    return getattr(encoder, "catalogue", None) or [encoder.item_embeddings]
+
+
 def item_vectors(encoder: Any) -> tf.Tensor:
     """[V + 2, D'], what user vectors are multiplied with."""
     if hasattr(encoder, "item_vectors"):

@@ -119,9 +119,9 @@ class CaserEncoder(Encoder):
             self.add_loss(self.regularizer_weight * self._norms())
         features = self.drop(tf.concat([vertical, horizontal], axis=1), training=training, seed=seeds[0])
         users = tf.where(batch["users"] > self.num_users, 0, batch["users"])
-        user = tf.gather(self.user_table, users) * tf.cast(users > 0, self.variable_dtype)[:, None]
-        sequence = self.sequence_dense(features)
-        return self.output_dense(tf.concat([sequence, tf.cast(user, sequence.dtype)], axis=1))
+        user = tf.cast(tf.gather(self.user_table, users), self.compute_dtype)
+        known = tf.cast(users > 0, self.compute_dtype)[:, None]
+        return self.output_dense(tf.concat([self.sequence_dense(features), known * user], axis=1))
 
     def features(self, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What the vertical filters see [S, n_v D], and the horizontal ones [S, L n_h], of items int32 [S, L]."""
@@ -143,7 +143,7 @@ class CaserEncoder(Encoder):
     def _norms(self) -> tf.Tensor:
         kernels = [self.item_table, self.user_table, self.vertical, *self.horizontal]
         kernels += [self.sequence_dense.kernel, self.output_dense.kernel]
-        return tf.add_n([tf.norm(tf.convert_to_tensor(kernel)) for kernel in kernels])
+        return tf.add_n([tf.norm(tf.cast(tf.convert_to_tensor(kernel), self.variable_dtype)) for kernel in kernels])
 
     def batch_of(self, inputs: dict[str, tf.Tensor] | tf.Tensor) -> dict[str, tf.Tensor]:
         if not isinstance(inputs, dict):  # the filters are of L items

@@ -39,8 +39,8 @@ class SampleNorm(keras.layers.Layer):
         squares = tf.reduce_sum(centred**2, axis=-1, keepdims=True) / (x.shape[-1] - 1)
         # The root has no slope at 0, where all of x are equal.
         deviation = tf.where(squares > 0, tf.sqrt(tf.where(squares > 0, squares, 1.0)), 0.0)
-        scaled = tf.convert_to_tensor(self.gamma) * centred / (deviation + 1e-6) + tf.convert_to_tensor(self.beta)
-        return tf.cast(scaled, self.compute_dtype)
+        gamma, beta = (tf.cast(tf.convert_to_tensor(weight), full.dtype) for weight in (self.gamma, self.beta))
+        return tf.cast(gamma * centred / (deviation + 1e-6) + beta, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("tf_fenrec")

@@ -127,6 +127,15 @@ class MAERecEncoder(Encoder):
         """[V + 2, D], E'."""
         return tf.add_n(self.propagated(training))
 
+    def frozen(self) -> MAERecEncoder:
+        """An encoder without a graph whose item table is E'."""
+        copy = type(self).from_config(self.get_config() | {"num_propagations": 0, "num_edges": 1})
+        graph = (self.rows, self.columns, self.values, self.masked_values)
+        for old, new in zip(self.weights, copy.weights, strict=True):
+            if all(old is not entries for entries in graph):
+                new.assign(self.item_vectors() if old is self.item_table else old)
+        return copy
+
     def call(
         self,
         inputs: dict[str, tf.Tensor] | tf.Tensor,

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_fenrec.data.vocabulary import Vocabulary
+from tf_fenrec.encoders.calls import encode, user_vectors
 from tf_fenrec.export.lookup import IntegerIds, StringIds, line_table
 from tf_fenrec.export.search import ExactSearch, ListSearch
 
@@ -44,8 +45,8 @@ class Recommender:
 
     Args:
         encoder: the layer that maps int32 [B, L], right-aligned and 0-padded, to user vectors [B, D]; it has
-            `max_length` (L) and `item_embeddings` (a variable with rows as `search` has them, row 0 padding).
-        search: finds items among those embeddings.
+            `max_length` (L), and looks items up by their rows in the table of `search`, row 0 padding.
+        search: finds items by their vectors.
         vocabulary: of the V items.
         folder: where the vocabulary files are written; they must exist until the graph is saved.
 
@@ -62,7 +63,7 @@ class Recommender:
         self._search = search
         self._length = encoder.max_length
         self._num_items = vocabulary.num_items
-        rows, self._width = encoder.item_embeddings.shape
+        rows, self._width = search.table.shape
         # The vectors of so many items are as many numbers as the scores of all.
         self._few = rows // self._width
         # The items in order of popularity, and the place of each item in that order.
@@ -242,11 +243,11 @@ class Recommender:
         unknown = tf.math.count_nonzero((items == 0) & (history != self._ids.padding), axis=1, dtype=tf.int32)
         recent = self._search.rows(most_recent(items, self._length))
         fallback = tf.reduce_all(items == 0, axis=1)
-        users = tf.cast(self._encoder(recent, training=False), tf.float32)
+        users = tf.cast(user_vectors(self._encoder, encode(self._encoder, recent)), tf.float32)
         return items, tf.where(fallback[:, None], 0.0, users), unknown, fallback
 
     def _vectors(self, items: tf.Tensor) -> tf.Tensor:
-        table = tf.convert_to_tensor(self._encoder.item_embeddings)
+        table = tf.convert_to_tensor(self._search.table)
         return tf.cast(tf.gather(table, self._search.rows(items)), tf.float32)
 
     def _scores_of(self, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:

@@ -16,10 +16,12 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from tf_fenrec.data.vocabulary import Vocabulary
+from tf_fenrec.encoders.calls import encode, user_vectors
 from tf_fenrec.errors import InputError
 from tf_fenrec.export.added import added_items
+from tf_fenrec.export.catalogue import catalogue_rows, frozen, vector_table, with_catalogue
 from tf_fenrec.export.recommender import Recommender, describe
-from tf_fenrec.export.search import BLOCK, ExactSearch, ListSearch, enough_lists, list_order
+from tf_fenrec.export.search import ExactSearch, ListSearch, enough_lists, list_order
 from tf_fenrec.files import replacing_directory
 
 Index = Literal["exact", "ivf"]
@@ -62,24 +64,24 @@ def export_model(
             number of items than the model, an item can't be added, or the lists of "ivf" don't find enough.
         OSError: if the files can't be written.
     """
-    table = np.asarray(model.encoder.item_embeddings, np.float32)
-    if len(table) != vocabulary.num_items + 2:
+    trained = model.encoder.num_items
+    if trained != vocabulary.num_items:
         raise InputError(
-            f"`vocabulary` should be of the model's {len(table) - 2} items. Received: one of {vocabulary.num_items}"
+            f"`vocabulary` should be of the model's {trained} items. Received: one of {vocabulary.num_items}"
         )
     for weight in model.encoder.weights:
         if not np.isfinite(np.asarray(weight, np.float32)).all():
             raise InputError(f"`model` should have finite weights. Received: NaN or infinite ones in {weight.path}")
-    trained = vocabulary.num_items
-    table = table[: trained + 1]  # without the row of the mask
+    encoder = frozen(model.encoder)
+    catalogue = catalogue_rows(encoder)
     if add_items is not None:
-        vocabulary, vectors = added_items(Path(add_items), vocabulary, table[1:])
-        table = np.concatenate([table, vectors])
+        vocabulary, vectors = added_items(Path(add_items), vocabulary, catalogue[1:-1])
+        catalogue = np.insert(catalogue, -1, vectors, axis=0)
     num_items = vocabulary.num_items
     path = _version_path(Path(to), name, version)
     try:
         with replacing_directory(path) as folder, tempfile.TemporaryDirectory() as assets:
-            encoder, search, about_index = _served(model.encoder, table, index)
+            encoder, search, about_index = _served(encoder, catalogue, index)
             recommender = Recommender(encoder, search, vocabulary, Path(assets))
             archive = keras.export.ExportArchive()
             for table_ in recommender.tables:
@@ -125,34 +127,22 @@ def _version_path(to: Path, name: str, version: int | None) -> Path:
     return to / name / str(version)
 
 
-def _served(encoder: Any, table: np.ndarray, index: Index) -> tuple[Any, ExactSearch | ListSearch, dict[str, Any]]:
-    """`encoder` over the items of `table` [V + 1, D], row 0 padding, the search among them, and its facts."""
-    num_items = len(table) - 1
+def _served(encoder: Any, catalogue: np.ndarray, index: Index) -> tuple[Any, ExactSearch | ListSearch, dict[str, Any]]:
+    """`encoder` over the items of `catalogue` [V + 2, ...], the search among them, and its facts."""
+    num_items = len(catalogue) - 2
+    served = with_catalogue(encoder, catalogue)
     if index == "exact":
-        served = _with_table(encoder, table)
-        return served, ExactSearch(served.item_embeddings, num_items), {"kind": index}
-    order = list_order(table[1:])
-    served = _with_table(encoder, np.concatenate([table[:1], table[order]]))
+        return served, ExactSearch(vector_table(served), num_items), {"kind": index}
+    order = list_order(np.asarray(vector_table(served), np.float32)[1 : num_items + 1])
+    served = with_catalogue(encoder, catalogue[np.concatenate([[0], order, [num_items + 1]])])
     random = np.random.default_rng(0)
     empty = random.integers(0, served.max_length, (SAMPLE, 1))
     rows = random.integers(1, num_items + 1, (SAMPLE, served.max_length), dtype=np.int32)
     rows = np.where(np.arange(served.max_length) < empty, np.int32(0), rows)
-    users = np.asarray(keras.ops.cast(served(rows, training=False), "float32"))
+    users = np.asarray(keras.ops.cast(user_vectors(served, encode(served, tf.constant(rows))), "float32"))
     seen = np.concatenate([[0], order]).astype(np.int32)[rows]
-    search, facts = enough_lists(served.item_embeddings, order, users, seen)
+    search, facts = enough_lists(vector_table(served), order, users, seen)
     return served, search, {"kind": index, "sample": "random histories", **facts}
-
-
-def _with_table(encoder: Any, table: np.ndarray) -> Any:
-    """A copy of `encoder` with the item embeddings `table`, and rows of zeros up to a multiple of `BLOCK`."""
-    rows = -(-len(table) // BLOCK) * BLOCK
-    copy = type(encoder).from_config(encoder.get_config() | {"num_items": rows - 2})
-    for old, new in zip(encoder.weights, copy.weights, strict=True):
-        if new is copy.item_embeddings:
-            new.assign(np.pad(table, [(0, rows - len(table)), (0, 0)]))
-        else:
-            new.assign(old)
-    return copy
 
 
 def _write_warmup(path: Path, vocabulary: Vocabulary, name: str, max_rows: int) -> None:

@@ -38,11 +38,12 @@ class ExactSearch:
         num_items: V.
 
     Attributes:
+        table: as given.
         largest: numbers a user needs in the largest tensor.
     """
 
     def __init__(self, table: tf.Variable, num_items: int) -> None:
-        self._table = table
+        self.table = table
         self._num_items = num_items
         self.largest = int(table.shape[0])
 
@@ -52,7 +53,7 @@ class ExactSearch:
 
     def scores(self, users: tf.Tensor) -> tf.Tensor:
         """[B, R] scores of every row of the table."""
-        return tf.matmul(users, tf.cast(tf.convert_to_tensor(self._table), tf.float32), transpose_b=True)
+        return tf.matmul(users, tf.cast(tf.convert_to_tensor(self.table), tf.float32), transpose_b=True)
 
     def best(self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The k best items of each user; of equals that with the lowest number comes first.
@@ -69,7 +70,7 @@ class ExactSearch:
 
     def hidden(self, rows: tf.Tensor) -> tf.Tensor:
         """int32 [B, E] `rows` and all those without an item."""
-        never = [0, *range(self._num_items + 1, self._table.shape[0])]
+        never = [0, *range(self._num_items + 1, self.table.shape[0])]
         return tf.concat([tf.broadcast_to(never, [tf.shape(rows)[0], len(never)]), rows], axis=1)
 
 
@@ -90,7 +91,7 @@ class ListSearch:
 
     def __init__(self, table: tf.Variable, order: np.ndarray, probes: int) -> None:
         size = int(table.shape[0])
-        self._table = table
+        self.table = table
         self._exact = ExactSearch(table, len(order))
         self.probes = probes
         items = np.zeros(size, np.int32)
@@ -104,7 +105,7 @@ class ListSearch:
     @property
     def largest(self) -> int:
         """Numbers a user needs in the largest tensor."""
-        return max(self._table.shape[0], self.probes * LIST * self._table.shape[1])
+        return max(self.table.shape[0], self.probes * LIST * self.table.shape[1])
 
     def rows(self, items: tf.Tensor) -> tf.Tensor:
         """As in `ExactSearch`."""
@@ -138,7 +139,7 @@ class ListSearch:
         long = tf.concat([users, WIDTHS * tf.norm(users, axis=1, keepdims=True)], axis=1)
         lists = tf.math.top_k(tf.matmul(long, self._lists, transpose_b=True), self.probes, sorted=False).indices
         vectors = tf.gather(
-            tf.reshape(tf.convert_to_tensor(self._table), [count, LIST * (width - 1)]), lists
+            tf.reshape(tf.convert_to_tensor(self.table), [count, LIST * (width - 1)]), lists
         )  # [B, P, LIST * D]
         vectors = tf.cast(tf.reshape(vectors, [batch, self.probes * LIST, width - 1]), tf.float32)
         scores = tf.squeeze(tf.matmul(users[:, None, :], vectors, transpose_b=True), axis=1)  # [B, P * LIST]
