@@ -17,7 +17,7 @@ from tf_fenrec.data.batches import TrainingBatches
 from tf_fenrec.data.packing import Layout, pack
 from tf_fenrec.data.views import Again
 from tf_fenrec.layers import SASRecEncoder
-from tf_fenrec.systems import fenrec
+from tf_fenrec.systems import enduring
 from tf_fenrec.systems.fenrec import FENRec, FENRecConfig
 from tf_fenrec.systems.step import EXAMPLES, Step
 
@@ -38,7 +38,7 @@ def test_terms_equal_the_golden_ones(
     model = FENRec(config, 30, SASRecEncoder(30, case["d"], 5, dtype=dtype))
     model.current_phase = model.phase(case["epoch"])
     model.intents.centroids.assign(case["centroids_raw"])
-    monkeypatch.setattr(fenrec, "noise_negatives", lambda *_: tf.constant(case["z_negative"], dtype))
+    monkeypatch.setattr(enduring, "noise_negatives", lambda *_: tf.constant(case["z_negative"], dtype))
     views = [tf.constant(case[name], dtype) for name in ("view1", "view2")]
     ids = tf.constant(case["target_ids"])
     with tf.GradientTape() as tape:
