@@ -32,20 +32,14 @@ class Config:
     """
 
     max_length: int = option(50, "L, how many recent items count", least=1)
-    dim: int = option(64, "D, width of the item vectors", least=1)
-    dropout: float = option(0.5, "dropout rate everywhere", least=0, below=1)
-    learning_rate: float = option(1e-3, "of Adam", least=0)
-    weight_decay: float = option(0.0, "decoupled weight decay (AdamW); 0: Adam", least=0)
-    clip_norm: float = option(0.0, "largest norm of all gradients together; 0: not clipped", least=0)
-    batch_size: int = option(256, "B, training examples a step", least=2)
-    epochs: int = option(400, "at most", least=1)
-    patience: int = option(40, "epochs without a better validation metric before training stops", least=1)
     selection: Metric = option("ndcg@20", "validation metric the best epoch is chosen by")
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
-        "float32", "of the encoder and the item scores"
-    )
-    jit: bool = option(True, "compile the training step with XLA")
     seed: int = option(0, "everything random follows from it and the step number", least=0, below=2**31)
+
+    # Of systems that are not trained by gradient descent; `Trained` has fields of these names.
+    epochs = 1
+    patience = 1
+    precision = "float32"
+    jit = True
 
     model: ClassVar[str | None] = None
     """The system it configures, as `--model` takes it."""
@@ -103,7 +97,25 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Attention(Config):
+class Trained(Config):
+    """Of systems that are trained by gradient descent."""
+
+    dim: int = option(64, "D, width of the item vectors", least=1)
+    dropout: float = option(0.5, "dropout rate everywhere", least=0, below=1)
+    learning_rate: float = option(1e-3, "of Adam", least=0)
+    weight_decay: float = option(0.0, "decoupled weight decay (AdamW); 0: Adam", least=0)
+    clip_norm: float = option(0.0, "largest norm of all gradients together; 0: not clipped", least=0)
+    batch_size: int = option(256, "B, training examples a step", least=2)
+    epochs: int = option(400, "at most", least=1)
+    patience: int = option(40, "epochs without a better validation metric before training stops", least=1)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "float32", "of the encoder and the item scores"
+    )
+    jit: bool = option(True, "compile the training step with XLA")
+
+
+@dataclass(frozen=True)
+class Attention(Trained):
     """Of transformers."""
 
     num_blocks: int = option(2, "transformer blocks", least=1)
@@ -118,7 +130,7 @@ class Attention(Config):
 
 
 @dataclass(frozen=True)
-class Softmax(Config):
+class Softmax(Trained):
     """Of the cross-entropy over the catalogue."""
 
     num_sampled: int = option(
@@ -127,7 +139,7 @@ class Softmax(Config):
 
 
 @dataclass(frozen=True)
-class SoftLabelled(Config):
+class SoftLabelled(Trained):
     """Of time-dependent soft labels (FENRec)."""
 
     gamma: float = option(0.2, "decay of the time-dependent soft labels (Eq. 7); 0 gives one-hot labels", least=0)
@@ -137,7 +149,7 @@ class SoftLabelled(Config):
 
 
 @dataclass(frozen=True)
-class Contrast(Config):
+class Contrast(Trained):
     """Of a contrastive loss."""
 
     temperature: float = option(1.0, "tau_1, temperature of the contrastive losses", least=1e-6)
@@ -162,7 +174,7 @@ class Enduring(Contrast):
 
 
 @dataclass(frozen=True)
-class Clustered(Config):
+class Clustered(Trained):
     """Of intents: clusters of representations, made anew every epoch."""
 
     num_clusters: int = option(256, "K, intent clusters", least=1)

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from tests.small_data import random_dataset
-from tf_fenrec.config import Config
+from tf_fenrec.config import Config, Trained
 from tf_fenrec.data.batches import EvaluationBatches
 from tf_fenrec.data.packing import Sequences, pack_histories
 from tf_fenrec.data.sequences import SequenceDataset
@@ -37,6 +37,11 @@ TINY = {
     "num_seeds": 3, "num_positives": 8, "jit": False,
 }  # fmt: skip
 CASES = [(name, kind) for name in SYSTEMS for kind in system(name).presets]
+TRAINED = [(name, kind) for name, kind in CASES if issubclass(system(name).config_class, Trained)]
+every_trained_preset = pytest.mark.parametrize(("name", "kind"), TRAINED)
+every_trained_system = pytest.mark.parametrize(
+    ("name", "kind"), [case for case in TRAINED if case[1] == next(iter(system(case[0]).presets))]
+)
 every_preset = pytest.mark.parametrize(("name", "kind"), CASES)
 every_system = pytest.mark.parametrize(("name", "kind"), [(name, next(iter(system(name).presets))) for name in SYSTEMS])
 
@@ -58,7 +63,7 @@ def trained(name: str, kind: str) -> tuple[SequenceModel, dict[str, list[float]]
     return model, model.fit(DATASET, epochs=4, verbose=0, validation_data=validation).history
 
 
-@every_preset
+@every_trained_preset
 def test_it_learns(name: str, kind: str) -> None:
     _, history = trained(name, kind)
     assert np.isfinite(history["loss"]).all()
@@ -79,7 +84,7 @@ def test_files(name: str, kind: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@every_preset
+@every_trained_preset
 def test_a_configuration_survives_json_and_all_of_it_is_read(name: str, kind: str) -> None:
     config = configuration(name, kind)
     assert type(config).from_dict(json.loads(json.dumps(config.to_dict())), complete=True) == config
@@ -106,7 +111,7 @@ def test_a_configuration_survives_json_and_all_of_it_is_read(name: str, kind: st
     assert {one.name for one in dataclasses.fields(config)} - read - by_the_trainer - only_with == set()
 
 
-@every_system
+@every_trained_system
 def test_compiled_steps_equal_plain_ones(name: str, kind: str) -> None:
     model = model_of(name, kind, dropout=0.0)
     batches = model.training_batches(DATASET)
@@ -126,7 +131,7 @@ def test_compiled_steps_equal_plain_ones(name: str, kind: str) -> None:
         np.testing.assert_allclose(compiled[term], value, rtol=2e-4, atol=1e-5, err_msg=term)
 
 
-@every_preset
+@every_trained_preset
 def test_held_out_items_are_in_no_batch(name: str, kind: str) -> None:
     held_out = ~DATASET.in_training()
     items = DATASET.items.copy()
@@ -159,7 +164,7 @@ def test_packed_rows_score_as_padded_ones(name: str, kind: str) -> None:
     np.testing.assert_allclose(model(rows), expected, rtol=2e-4, atol=2e-5)
 
 
-@every_system
+@every_trained_system
 def test_later_items_change_nothing_earlier(name: str, kind: str) -> None:
     model, _ = trained(name, kind)
     if not getattr(model.encoder, "causal", False):
@@ -211,7 +216,7 @@ def test_what_is_exported_recommends_the_same(name: str, kind: str, tmp_path: Pa
     np.testing.assert_array_equal(answer["ids"], ids)
 
 
-@every_system
+@every_trained_system
 def test_half_precision_stays_finite(name: str, kind: str) -> None:
     model = model_of(name, kind, precision="mixed_bfloat16")
     model.compile()
@@ -230,6 +235,10 @@ class Killer(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if not isinstance(self.model.config, Trained):  # it has no steps
+            raise Killed
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.steps += 1

@@ -8,6 +8,7 @@ from tf_fenrec.encoders.encoder import Encoder, padded_batch
 from tf_fenrec.encoders.gru import GRU4RecEncoder
 from tf_fenrec.encoders.lru import LRURecEncoder
 from tf_fenrec.encoders.maerec import MAERecEncoder
+from tf_fenrec.encoders.neighbours import NeighbourEncoder
 from tf_fenrec.encoders.transformer import SASRecEncoder
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GRU4RecEncoder",
     "LRURecEncoder",
     "MAERecEncoder",
+    "NeighbourEncoder",
     "SASRecEncoder",
     "padded_batch",
 ]

@@ -10,6 +10,7 @@ from tf_fenrec.data.packing import Layout
 from tf_fenrec.data.sequences import SequenceDataset
 from tf_fenrec.evaluation.baselines import Scorer, markov_scores, popularity_scores
 from tf_fenrec.ranking import Ranking, rank_all
+from tf_fenrec.systems import build_model, preset
 from tf_fenrec.systems.base import SequenceModel
 
 PADDED = Layout(50, packed=False)
@@ -38,11 +39,17 @@ def rank_users(model: SequenceModel, dataset: SequenceDataset, split: Split, pro
 def baseline_metrics(
     dataset: SequenceDataset, split: Split, protocol: Protocol = "paper"
 ) -> dict[str, dict[str, float]]:
-    """The metrics of popularity and of the last item's most frequent successors."""
+    """The metrics of popularity, of the last item's most frequent successors, and of counted co-occurrence.
+
+    The numbers of the last are those of its preset "given", for datasets it doesn't know its defaults.
+    """
     batches = EvaluationBatches(dataset, split, protocol)
     scorers = {"popularity": popularity_scores(dataset), "last item": markov_scores(dataset)}
 
     def ranking(score: Scorer) -> Ranking:
         return rank_all(lambda inputs: tf.constant(score(inputs["items"].numpy())), batches, PADDED)
 
-    return {name: ranking(score).metrics() for name, score in scorers.items()}
+    counting = build_model(preset("given", "cooccurrence", dataset.name), dataset)
+    counting.fit(dataset)
+    rows = {name: ranking(score).metrics() for name, score in scorers.items()}
+    return rows | {"co-occurrence": rank_all(counting.score, batches, counting.layout).metrics()}

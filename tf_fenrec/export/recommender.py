@@ -17,7 +17,9 @@ import tensorflow as tf
 from tf_fenrec.data.vocabulary import Vocabulary
 from tf_fenrec.encoders.calls import encode, user_vectors
 from tf_fenrec.export.lookup import IntegerIds, StringIds, line_table
-from tf_fenrec.export.search import ExactSearch, ListSearch
+from tf_fenrec.export.search import ExactSearch, GivenScores, ListSearch
+
+Search = ExactSearch | GivenScores | ListSearch
 
 MEANING = {
     "history": 'items of each user in time order, most recent last; "" or 0 anywhere is skipped',
@@ -56,16 +58,15 @@ class Recommender:
         max_positions: the most positions of a request for vectors.
     """
 
-    def __init__(
-        self, encoder: keras.Layer, search: ExactSearch | ListSearch, vocabulary: Vocabulary, folder: Path
-    ) -> None:
+    def __init__(self, encoder: keras.Layer, search: Search, vocabulary: Vocabulary, folder: Path) -> None:
         self._encoder = encoder
         self._search = search
         self._length = encoder.max_length
         self._num_items = vocabulary.num_items
-        rows, self._width = search.table.shape
-        # The vectors of so many items are as many numbers as the scores of all.
-        self._few = rows // self._width
+        # Without vectors the scores of all items are made; with, those of a few items are made of their vectors, as
+        # long as these are not more numbers than the scores of all.
+        self._width = search.table.shape[1] if search.table is not None else search.largest
+        self._few = search.table.shape[0] // self._width if search.table is not None else -1
         # The items in order of popularity, and the place of each item in that order.
         popular = np.array(vocabulary.popular, np.int32)
         self._popular = tf.Variable(popular, trainable=False)
@@ -92,7 +93,7 @@ class Recommender:
         """Function and inputs of each signature by name; the first is the default."""
         spec = tf.TensorSpec
         history = spec([None, None], self._ids.dtype, "history")
-        return {
+        signatures: dict[str, tuple[Callable[..., dict[str, tf.Tensor]], list[tf.TensorSpec]]] = {
             "recommend": (
                 self.recommend,
                 [
@@ -104,9 +105,11 @@ class Recommender:
                 ],
             ),
             "score": (self.score, [history, spec([None, None], self._ids.dtype, "candidates")]),
-            "embed": (self.embed, [history]),
-            "item_vectors": (self.item_vectors, [spec([None], tf.int32, "positions")]),
         }
+        if self._search.table is not None:
+            signatures["embed"] = (self.embed, [history])
+            signatures["item_vectors"] = (self.item_vectors, [spec([None], tf.int32, "positions")])
+        return signatures
 
     def recommend(
         self, history: tf.Tensor, k: tf.Tensor, exclude_seen: tf.Tensor, exclude: tf.Tensor, allow: tf.Tensor
@@ -252,6 +255,8 @@ class Recommender:
 
     def _scores_of(self, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """Scores [B, C] of int32 `items` [B, C]; anything where they are 0."""
+        if self._search.table is None:
+            return tf.gather(self._search.scores(users), items, batch_dims=1)
         return tf.cond(
             tf.shape(items)[1] <= self._few,
             lambda: tf.linalg.matvec(self._vectors(items), users),

@@ -20,8 +20,8 @@ from tf_fenrec.encoders.calls import encode, user_vectors
 from tf_fenrec.errors import InputError
 from tf_fenrec.export.added import added_items
 from tf_fenrec.export.catalogue import catalogue_rows, frozen, vector_table, with_catalogue
-from tf_fenrec.export.recommender import Recommender, describe
-from tf_fenrec.export.search import ExactSearch, ListSearch, enough_lists, list_order
+from tf_fenrec.export.recommender import Recommender, Search, describe
+from tf_fenrec.export.search import ExactSearch, GivenScores, enough_lists, list_order
 from tf_fenrec.files import replacing_directory
 
 Index = Literal["exact", "ivf"]
@@ -74,6 +74,8 @@ def export_model(
             raise InputError(f"`model` should have finite weights. Received: NaN or infinite ones in {weight.path}")
     encoder = frozen(model.encoder)
     catalogue = catalogue_rows(encoder)
+    if add_items is not None and getattr(encoder, "scores_items", False):
+        raise InputError("`add_items` should not be given for a model without vectors. Received: " + str(add_items))
     if add_items is not None:
         vocabulary, vectors = added_items(Path(add_items), vocabulary, catalogue[1:-1])
         catalogue = np.insert(catalogue, -1, vectors, axis=0)
@@ -93,7 +95,7 @@ def export_model(
             archive.write_out(str(folder), verbose=False)
             extra = folder / "assets.extra"
             extra.mkdir()
-            _write_warmup(extra / "tf_serving_warmup_requests", vocabulary, name, recommender.max_rows)
+            _write_warmup(extra / "tf_serving_warmup_requests", vocabulary, name, recommender.max_rows, set(signatures))
             about = {
                 "name": name,
                 "version": int(path.name),
@@ -127,10 +129,14 @@ def _version_path(to: Path, name: str, version: int | None) -> Path:
     return to / name / str(version)
 
 
-def _served(encoder: Any, catalogue: np.ndarray, index: Index) -> tuple[Any, ExactSearch | ListSearch, dict[str, Any]]:
+def _served(encoder: Any, catalogue: np.ndarray, index: Index) -> tuple[Any, Search, dict[str, Any]]:
     """`encoder` over the items of `catalogue` [V + 2, ...], the search among them, and its facts."""
     num_items = len(catalogue) - 2
     served = with_catalogue(encoder, catalogue)
+    if getattr(encoder, "scores_items", False):
+        if index != "exact":
+            raise InputError(f'`index` should be "exact" for a model without vectors. Received: {index}')
+        return served, GivenScores(served.num_items + 2, num_items), {"kind": index}
     if index == "exact":
         return served, ExactSearch(vector_table(served), num_items), {"kind": index}
     order = list_order(np.asarray(vector_table(served), np.float32)[1 : num_items + 1])
@@ -145,7 +151,7 @@ def _served(encoder: Any, catalogue: np.ndarray, index: Index) -> tuple[Any, Exa
     return served, search, {"kind": index, "sample": "random histories", **facts}
 
 
-def _write_warmup(path: Path, vocabulary: Vocabulary, name: str, max_rows: int) -> None:
+def _write_warmup(path: Path, vocabulary: Vocabulary, name: str, max_rows: int, signatures: set[str]) -> None:
     """A request of each of `WARMUP_ROWS` rows for each signature: the first call of a graph is up to 0.5 s slower."""
     popular = vocabulary.popular[:3]
     history = [item if vocabulary.item_ids is None else vocabulary.item_ids[item - 1] for item in popular]
@@ -167,6 +173,8 @@ def _write_warmup(path: Path, vocabulary: Vocabulary, name: str, max_rows: int) 
                 ("embed", {"history": histories}),
                 ("item_vectors", {"positions": tf.make_tensor_proto([1] * rows, tf.int32)}),
             ):
+                if signature not in signatures:
+                    continue
                 request = predict_pb2.PredictRequest(
                     model_spec=model_pb2.ModelSpec(name=name, signature_name=signature), inputs=inputs
                 )

@@ -74,6 +74,35 @@ class ExactSearch:
         return tf.concat([tf.broadcast_to(never, [tf.shape(rows)[0], len(never)]), rows], axis=1)
 
 
+class GivenScores:
+    """Takes scores for users: of models that have no vectors.
+
+    Args:
+        rows: R, a multiple of `BLOCK`.
+        num_items: V.
+    """
+
+    table: tf.Variable | None = None
+
+    def __init__(self, rows: int, num_items: int) -> None:
+        self._num_items = num_items
+        self.largest = rows
+
+    def rows(self, items: tf.Tensor) -> tf.Tensor:
+        """As in `ExactSearch`."""
+        return items
+
+    def scores(self, users: tf.Tensor) -> tf.Tensor:
+        """As in `ExactSearch`."""
+        return users
+
+    def best(self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As in `ExactSearch`."""
+        never = [0, *range(self._num_items + 1, self.largest)]
+        columns = tf.concat([tf.broadcast_to(never, [tf.shape(excluded)[0], len(never)]), excluded], axis=1)
+        return best_columns(hide(users, columns), k)
+
+
 class ListSearch:
     """Scores the items of the most promising lists only (an inverted file: IVF).
 

@@ -25,6 +25,7 @@ SYSTEMS = {
     "cbit": "tf_fenrec.systems.cbit:CBiT",
     "cl4srec": "tf_fenrec.systems.cl4srec:CL4SRec",
     "cl4srec-fenrec": "tf_fenrec.systems.cl4srec:CL4SRecFENRec",
+    "cooccurrence": "tf_fenrec.systems.cooccurrence:Cooccurrence",
     "coserec": "tf_fenrec.systems.coserec:CoSeRec",
     "duorec": "tf_fenrec.systems.duorec:DuoRec",
     "duorec-fenrec": "tf_fenrec.systems.duorec:DuoRecFENRec",

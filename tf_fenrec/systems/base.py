@@ -150,7 +150,7 @@ class SequenceModel(keras.Model):
 
     def training_batches(self, dataset: SequenceDataset) -> TrainingBatches:
         """The batches this system trains on."""
-        config = self.config
+        config: Any = self.config
         return TrainingBatches(
             self.rule(dataset),
             config.batch_size,
@@ -288,7 +288,7 @@ class SequenceModel(keras.Model):
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """Adam as configured, with PyTorch's epsilon, with which the published settings were tuned."""
-        config = self.config
+        config: Any = self.config
         settings: dict[str, Any] = {"learning_rate": config.learning_rate, "epsilon": 1e-8}
         if config.clip_norm:
             settings["global_clipnorm"] = config.clip_norm

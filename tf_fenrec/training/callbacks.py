@@ -49,7 +49,7 @@ class EpochMetrics(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}
-        if not np.isfinite(logs["loss"]):
+        if not np.isfinite(logs.get("loss", 0.0)):
             raise InputError(
                 f"the loss is {logs['loss']} in epoch {epoch + 1}: training diverged. Try a lower --learning-rate"
                 + ("" if self.config.precision == "float32" else " or --precision float32")
