@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.encoders.test_golden_baselines import set_transformer
 from tests.golden_vectors import PRECISIONS, golden
+from tf_fenrec.encoders import SASRecEncoder, padded_batch
 from tf_fenrec.losses import InfoNCE, contrastive_loss
 from tf_fenrec.systems import system
 from tf_fenrec.systems.base import SequenceModel
+from tf_fenrec.systems.mvs import MVS, MVSConfig
 from tf_fenrec.systems.step import Step
 
 both_precisions = pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
@@ -184,3 +187,51 @@ def test_info_nce_with_and_without_ids(dtype: str, tolerance: float) -> None:
         assert float(value) == pytest.approx(case["loss"], rel=tolerance)
         for gradient, name in zip(tape.gradient(value, views), ("grad_z_i", "grad_z_j"), strict=True):
             np.testing.assert_allclose(gradient, case[name], rtol=tolerance, atol=tolerance)
+
+
+# ---- MVS
+
+
+def set_body(encoder: Any, weights: dict[str, Any]) -> None:
+    set_transformer(
+        encoder, {name: np.array(array) for name, array in weights.items()}, "item_encoder.layer.{}", "attention",
+        "intermediate",
+    )  # fmt: skip
+
+
+@both_precisions
+def test_mvs(dtype: str, tolerance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = golden("baselines/mvs_total")
+    config, (w1, w2, w3) = case["config"], case["config"]["weights"]
+    settings = MVSConfig(
+        dim=config["d"], max_length=config["L"], num_blocks=config["layers"], num_heads=config["heads"], dropout=0.0,
+        label_weight=w1, context_weight=w2, divergence_weight=w3, noise_scale=config["variance"],
+        ascent_length=config["ascent_length"], complementary_epochs=0,
+    )  # fmt: skip
+    body = {"dim": config["d"], "max_length": config["L"], "num_blocks": 1, "num_heads": 2, "dropout": 0.0}
+    model = MVS(settings, config["V"], SASRecEncoder(config["V"], dtype=dtype, **body))
+    model.complementary = SASRecEncoder(config["V"], dtype=dtype, **body)
+    set_body(model.encoder, case["model_weights"])
+    set_body(model.complementary, case["complementary_weights"])
+    draws = iter(case["standard_normal_noise"])
+    monkeypatch.setattr(MVS, "context_noise", staticmethod(lambda *_: tf.constant(next(draws), dtype)))
+    items, labels = np.array(case["inputs"], np.int32), np.array(case["targets"], np.int32)
+    inputs = padded_batch(tf.constant(items))
+    targets = {
+        "ids": np.arange(len(items)),
+        "label_ids": labels.reshape(-1, 1),
+        "label_weights": (labels.reshape(-1, 1) > 0).astype(float),
+        "label_tokens": np.arange(labels.size),
+    }
+    hidden = model.encoder(inputs, everywhere=True)
+    step = Step(model.encoder, ("examples",), hidden, inputs, targets, tf.constant([0, 0]))
+    terms = model.loss_terms(step)
+    values = {name: float(value) for name, (_, value) in terms.items()}
+    assert values["recommendation"] == pytest.approx(case["ce"], rel=tolerance)
+    assert values["label"] == pytest.approx(case["label_smooth_kl_with_complementary_items"], rel=tolerance)
+    assert values["context"] == pytest.approx(sum(case["ce_smoothed"]), rel=tolerance)
+    divergence = sum(case["kl_smoothed"]) + case["kl_between"]
+    assert values["divergence"] == pytest.approx(divergence, rel=tolerance, abs=10 * tolerance)
+    total = sum(float(weight) * float(value) for weight, value in terms.values())
+    mended = w1 * (case["label_smooth_kl_with_complementary_items"] - case["label_smooth_kl_released"])
+    assert total == pytest.approx(case["total"] + mended, rel=tolerance)

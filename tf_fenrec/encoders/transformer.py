@@ -34,7 +34,7 @@ class SASRecEncoder(Encoder):
 
     Call arguments:
         inputs: a batch of sequences (dict, see `tf_fenrec.data.packing`), or int [S, T] right-aligned item ids with 0
-            before the first, of which the last L count.
+            before the first, of which the last L count. `vectors` [R, T, D] in it stand for the items' own.
         training: bool. Whether dropout is on. Defaults to None, off.
         seed: int32 [2] tensor that dropout is a function of. Defaults to None: a new one each call.
         everywhere: bool. False returns the vector of each sequence's most recent item [S, D], True those of all tokens
@@ -114,7 +114,9 @@ class SASRecEncoder(Encoder):
         # Shorter rows than L still end at the last row of the position table.
         positions = batch["positions"] + self.max_length - tf.shape(batch["items"])[1]
         seeds = split_seed(seed, self.num_blocks + 1)
-        x = self.embedding(batch["items"], positions, training=training, seed=seeds[0])  # [R, T, D]
+        x = self.embedding(
+            batch["items"], positions, training=training, seed=seeds[0], vectors=batch.get("vectors")
+        )  # [R, T, D]
         mask = attention_mask(batch["segments"], self.compute_dtype, batch["items"], self.causal)
         for block, block_seed in zip(self.blocks[:-1], seeds[1:-1], strict=True):
             x = block(x, mask, training=training, seed=block_seed)

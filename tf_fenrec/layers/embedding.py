@@ -29,6 +29,7 @@ class ItemEmbedding(keras.layers.Layer):
     Call arguments:
         items: int32 [R, T].
         positions: int32 [R, T].
+        vectors: [R, T, D], in the place of the items' own. Defaults to None.
         training, seed: see `StatelessDropout`.
 
     Returns:
@@ -59,8 +60,11 @@ class ItemEmbedding(keras.layers.Layer):
         positions: tf.Tensor,
         training: bool | None = None,
         seed: tf.Tensor | None = None,
+        vectors: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        x = tf.gather(self.item_table, items) + tf.gather(self.position_table, positions)  # [R, T, D]
+        if vectors is None:
+            vectors = tf.gather(self.item_table, items)
+        x = vectors + tf.gather(self.position_table, positions)  # [R, T, D]
         x = tf.cast(x, self.compute_dtype)
         return self.drop(self.norm(x), training=training, seed=seed)
 

@@ -34,6 +34,7 @@ SYSTEMS = {
     "iclrec": "tf_fenrec.systems.iclrec:ICLRec",
     "icsrec": "tf_fenrec.systems.icsrec:ICSRec",
     "lrurec": "tf_fenrec.systems.lrurec:LRURec",
+    "mvs": "tf_fenrec.systems.mvs:MVS",
     "sasrec": "tf_fenrec.systems.sasrec:SASRec",
 }
 """Where each system is, by the name that `--model` takes. A system of one's own is named in full, `module:Class`."""

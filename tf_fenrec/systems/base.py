@@ -131,6 +131,11 @@ class SequenceModel(keras.Model):
         return False
 
     @property
+    def trained_weights(self) -> list[keras.Variable]:
+        """The trainable weights that the losses of the current phase reach."""
+        return self.trainable_weights
+
+    @property
     def padded(self) -> bool:
         """Whether the losses read the padding too, so that each sequence needs a row of its own."""
         return False
@@ -265,7 +270,7 @@ class SequenceModel(keras.Model):
         with tf.GradientTape() as tape:
             losses = self.compute_losses(inputs, targets, seed)
             scaled = self.optimizer.scale_loss(losses["loss"])
-        weights = self.trainable_weights
+        weights = self.trained_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         self.step.assign_add(1)
         self.loss_means.update_state(losses, tf.shape(targets["ids"])[0])
@@ -368,6 +373,8 @@ class SequenceModel(keras.Model):
             self._check_evaluation("validation_data", self._validation)
             # Keras takes the number of steps from it and hands it to `evaluate`, which knows better.
             kwargs["validation_data"] = tf.data.Dataset.range(len(self._validation))
+        if not self.optimizer.built:  # with all weights, though a phase may train some of them
+            self.optimizer.build(self.trainable_variables)
         begins = 0 if kwargs.get("initial_epoch") is not None else int(self.epoch)
         callbacks = [_EpochStart(x, begins), *_as_list(kwargs.pop("callbacks", None))]
         kwargs["initial_epoch"] = kwargs.get("initial_epoch") or 0

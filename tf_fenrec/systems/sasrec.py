@@ -12,7 +12,7 @@ from tf_fenrec.encoders import SASRecEncoder
 from tf_fenrec.systems.next_item import NextItem, NextItemModel
 
 
-def transformer(config: Attention, num_items: int) -> SASRecEncoder:
+def transformer(config: Attention, num_items: int, name: str = "encoder") -> SASRecEncoder:
     """The causal transformer that most systems share."""
     return SASRecEncoder(
         num_items,
@@ -23,7 +23,7 @@ def transformer(config: Attention, num_items: int) -> SASRecEncoder:
         dropout=config.dropout,
         seed=config.seed,
         dtype=config.precision,
-        name="encoder",
+        name=name,
     )
 
 
