@@ -29,6 +29,8 @@ from tf_fenrec.losses import (
     soft_label_cross_entropy,
     symmetric_divergence,
 )
+from tf_fenrec.losses.edges import edge_reconstruction
+from tf_fenrec.systems.maerec import MAERec, MAERecConfig
 
 both_precisions = pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 Weights = dict[str, Any]
@@ -535,3 +537,18 @@ def test_maerec(dtype: str, tolerance: float) -> None:
     places = tf.reshape(tf.constant(targets > 0), [-1])
     loss = binary_cross_entropy(tf.reshape(scores[0], [-1]), tf.reshape(scores[1], [-1, 1]), tf.cast(places, dtype))
     close(loss, case["bce_loss"], tolerance)
+
+
+@both_precisions
+def test_maerec_reconstruction(dtype: str, tolerance: float) -> None:
+    case, encoder = golden("baselines/maerec_forward"), maerec(dtype)
+    config, weights = case["config"], arrays(case["decoder_weights"])
+    settings = MAERecConfig(dim=config["d"], num_heads=config["heads"], max_length=config["L"], num_positives=6)
+    model = MAERec(settings, encoder.num_items, encoder)
+    for layer, name in zip(model.decoder, ("MLP.0", "MLP.2", "MLP.4"), strict=True):
+        set_dense(layer, weights, name)
+    pairs = np.concatenate([np.array(case["positive_edges"])[:, None], np.array(case["negative_edges"])], axis=1)
+    scores = model.edge_scores(encoder.propagated()[:2], tf.constant(pairs))
+    close(edge_reconstruction(scores[:, 0], scores[:, 1:], released=True), case["decoder_loss"], tolerance)
+    squares = tf.reduce_sum(tf.convert_to_tensor(encoder.item_table) ** 2)
+    close(config["reg"] * squares, case["reg_loss"], 10 * tolerance)

@@ -33,7 +33,8 @@ DATASET = random_dataset(30, NUM_ITEMS)
 TINY = {
     "dim": 8, "max_length": WIDTH, "num_blocks": 1, "num_heads": 2, "num_clusters": 4, "warm_up_epochs": 1,
     "noise_portion": 1, "batch_size": 32, "similarity_warm_up_epochs": 1, "dropout": 0.1, "epochs": 2, "patience": 2,
-    "learning_rate": 1e-2, "complementary_epochs": 1, "context_weight": 0.1, "hidden_dim": 8, "num_copies": 2, "mask_probability": 0.5,
+    "learning_rate": 1e-2, "complementary_epochs": 1, "context_weight": 0.1, "hidden_dim": 8, "num_copies": 2,
+    "mask_probability": 0.5, "num_edge_negatives": 4,
     "num_seeds": 3, "num_positives": 8, "jit": False,
 }  # fmt: skip
 CASES = [(name, kind) for name in SYSTEMS for kind in system(name).presets]

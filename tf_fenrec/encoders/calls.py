@@ -68,9 +68,11 @@ def catalogue(encoder: Any) -> list[keras.Variable]:
     return getattr(encoder, "catalogue", None) or [encoder.item_embeddings]
 
 
-def item_vectors(encoder: Any) -> tf.Tensor:
-    """[V + 2, D'], what user vectors are multiplied with."""
+def item_vectors(encoder: Any, training: bool = False) -> tf.Tensor:
+    """[V + 2, D'], what user vectors are multiplied with; while training they may be others."""
     if hasattr(encoder, "item_vectors"):
+        if training and "training" in inspect.signature(encoder.item_vectors).parameters:
+            return encoder.item_vectors(training=True)
         return encoder.item_vectors()
     return tf.convert_to_tensor(encoder.item_embeddings)
 

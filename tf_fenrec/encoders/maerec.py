@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_fenrec.encoders.encoder import Encoder
+from tf_fenrec.errors import InputError
 from tf_fenrec.layers.arguments import check_at_least, check_heads, check_rate
 from tf_fenrec.layers.attention import SelfAttentionBlock, attention_mask
 from tf_fenrec.layers.dropout import StatelessDropout
@@ -108,6 +109,11 @@ class MAERecEncoder(Encoder):
             values: float [E].
         """
         spare = self.num_edges - len(rows)
+        if spare < 0:
+            raise InputError(
+                f"`num_edges` must be at least the graph's {len(rows)} entries (`build_model(config, dataset)` counts "
+                f"them). Received: {self.num_edges}"
+            )
         self.rows.assign(np.pad(rows, (0, spare)))
         self.columns.assign(np.pad(columns, (0, spare)))
         self.values.assign(np.pad(values, (0, spare)))

@@ -20,6 +20,9 @@ class State(keras.layers.Layer):
     def begin_epoch(self, epoch: int, model: SequenceModel, batches: TrainingBatches) -> None:
         """Called before an epoch's first step; not when an epoch goes on in its middle."""
 
+    def begin_step(self, step: int, model: SequenceModel, batches: TrainingBatches) -> None:
+        """Called before every step (from 0, over all epochs)."""
+
     def notes(self, batches: TrainingBatches) -> list[str]:
         """What it must do otherwise than configured with these batches, for the user to read."""
         return []

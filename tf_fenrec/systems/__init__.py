@@ -34,6 +34,7 @@ SYSTEMS = {
     "iclrec": "tf_fenrec.systems.iclrec:ICLRec",
     "icsrec": "tf_fenrec.systems.icsrec:ICSRec",
     "lrurec": "tf_fenrec.systems.lrurec:LRURec",
+    "maerec": "tf_fenrec.systems.maerec:MAERec",
     "mvs": "tf_fenrec.systems.mvs:MVS",
     "sasrec": "tf_fenrec.systems.sasrec:SASRec",
 }

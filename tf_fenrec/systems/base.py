@@ -541,6 +541,11 @@ class _EpochStart(keras.callbacks.Callback):
         self.batches.epoch = self.begins + epoch
         self.model.begin_epoch(self.begins + epoch, self.batches)
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        for state in self.model.states:
+            if type(state).begin_step is not State.begin_step:  # reading the step waits for the one before
+                state.begin_step(int(self.model.step), self.model, self.batches)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model.epoch.assign(self.begins + epoch + 1)
 

@@ -62,7 +62,7 @@ class Step:
     @property
     def item_vectors(self) -> tf.Tensor:
         """[V + 2, D'], in the type the encoder computes in."""
-        return tf.cast(item_vectors(self.encoder), self.hidden.dtype)
+        return tf.cast(item_vectors(self.encoder, training=True), self.hidden.dtype)
 
     def last(self, group: str = EXAMPLES) -> tf.Tensor:
         """[B, D], a group's vectors at the most recent items, for contrasts.
