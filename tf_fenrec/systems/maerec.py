@@ -40,7 +40,7 @@ class MAERecConfig(NextItem, Attention):
     )
     reconstruction_weight: float = option(0.1, "weight of the reconstruction of hidden edges", least=0)
     mask_weight: float = option(1.0, "weight of the reward for what is hidden, every `mask_every` steps", least=0)
-    regularizer_weight: float = option(1e-6, "weight of the squares of the item vectors", least=0)
+    regularizer_weight: float = option(1e-6, "weight of the squares of all weights", least=0)
 
     @property
     def row(self) -> str | None:
@@ -152,9 +152,12 @@ class MAERec(NextItemModel):
             )
             terms["masking"] = (-config.mask_weight * tf.convert_to_tensor(self.graph.reward), similarity)
         if config.regularizer_weight:
-            squares = tf.reduce_sum(tf.convert_to_tensor(self.encoder.item_table) ** 2)
-            terms["regularizer"] = (config.regularizer_weight, squares)
+            terms["regularizer"] = (config.regularizer_weight, self.squares())
         return terms
+
+    def squares(self) -> tf.Tensor:
+        """The sum of the squares of all weights."""
+        return tf.add_n([tf.reduce_sum(tf.convert_to_tensor(weight) ** 2) for weight in self.trainable_weights])
 
     def edge_scores(self, layers: list[tf.Tensor], pairs: tf.Tensor) -> tf.Tensor:
         """[P, n] scores, from 0 to 1, of pairs int64 [P, n, 2], by the item vectors of two layers [V + 2, D] each."""
