@@ -9,6 +9,7 @@ from tf_fenrec.encoders.gru import GRU4RecEncoder
 from tf_fenrec.encoders.lru import LRURecEncoder
 from tf_fenrec.encoders.maerec import MAERecEncoder
 from tf_fenrec.encoders.neighbours import NeighbourEncoder
+from tf_fenrec.encoders.relative import RelativeEncoder
 from tf_fenrec.encoders.transformer import SASRecEncoder
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LRURecEncoder",
     "MAERecEncoder",
     "NeighbourEncoder",
+    "RelativeEncoder",
     "SASRecEncoder",
     "padded_batch",
 ]

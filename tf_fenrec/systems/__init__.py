@@ -37,6 +37,7 @@ SYSTEMS = {
     "maerec": "tf_fenrec.systems.maerec:MAERec",
     "mvs": "tf_fenrec.systems.mvs:MVS",
     "sasrec": "tf_fenrec.systems.sasrec:SASRec",
+    "swiftrec": "tf_fenrec.systems.swiftrec:SwiftRec",
 }
 """Where each system is, by the name that `--model` takes. A system of one's own is named in full, `module:Class`."""
 
