@@ -107,6 +107,7 @@ def test_a_configuration_survives_json_and_all_of_it_is_read(name: str, kind: st
         model.begin_epoch(epoch, batches)
         inputs, targets = batches.step_batch(epoch, 0, model.layout, model.everywhere)
         model.compute_losses(*tf.nest.map_structure(tf.constant, (inputs, targets)), tf.constant([1, 2]))
+        model.after_step()
     by_the_trainer = {"epochs", "patience", "selection"}
     only_with = {"num_negatives", "num_sampled", "dropout_weight"}
     assert {one.name for one in dataclasses.fields(config)} - read - by_the_trainer - only_with == set()

@@ -131,6 +131,14 @@ class SequenceModel(keras.Model):
         return False
 
     @property
+    def trained_encoder(self) -> Any:
+        """The encoder that is trained; what is evaluated, saved and served is `encoder`."""
+        return self.encoder
+
+    def after_step(self) -> None:
+        """Called at the end of every training step, in its graph."""
+
+    @property
     def trained_weights(self) -> list[keras.Variable]:
         """The trainable weights that the losses of the current phase reach."""
         return self.trainable_weights
@@ -256,8 +264,9 @@ class SequenceModel(keras.Model):
             seed: int32 [2].
         """
         dropout_seed, noise_seed = split_seed(seed, 2)
-        hidden = encode(self.encoder, inputs, training=True, seed=dropout_seed, everywhere=self.everywhere)
-        step = Step(self.encoder, (EXAMPLES, *self.views()), hidden, inputs, targets, noise_seed)
+        encoder = self.trained_encoder
+        hidden = encode(encoder, inputs, training=True, seed=dropout_seed, everywhere=self.everywhere)
+        step = Step(encoder, (EXAMPLES, *self.views()), hidden, inputs, targets, noise_seed)
         terms = self.loss_terms(step)
         total = sum(weight * tf.cast(term, self.variable_dtype) for weight, term in terms.values())
         for extra in self.losses:  # regularisers and add_loss
@@ -273,6 +282,7 @@ class SequenceModel(keras.Model):
         weights = self.trained_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         self.step.assign_add(1)
+        self.after_step()
         self.loss_means.update_state(losses, tf.shape(targets["ids"])[0])
         return self.loss_means.result()
 
@@ -511,7 +521,8 @@ class SequenceModel(keras.Model):
             "num_items": self.num_items,
             "sizes": self.sizes,
             "encoder": None if self._own_encoder else keras.saving.serialize_keras_object(self.encoder),
-            "frozen": [layer.path for layer in self._flatten_layers(include_self=False) if not layer.trainable],
+            # By number, as layers of two encoders may share a path.
+            "frozen": [number for number, layer in enumerate(self._parts()) if not layer.trainable],
         }
 
     @classmethod
@@ -523,10 +534,13 @@ class SequenceModel(keras.Model):
             encoder = keras.saving.deserialize_keras_object(encoder, custom_objects)
         hyper_parameters = cls.config_class.from_dict(config.pop("config"))
         model = cls(hyper_parameters, config.pop("num_items"), encoder=encoder, **config)
-        for layer in model._flatten_layers(include_self=False):
-            if layer.path in frozen:
+        for number, layer in enumerate(model._parts()):
+            if number in frozen:
                 layer.trainable = False
         return model
+
+    def _parts(self) -> list[keras.layers.Layer]:
+        return list(self._flatten_layers(include_self=False))
 
 
 class _EpochStart(keras.callbacks.Callback):
