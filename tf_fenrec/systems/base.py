@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -91,6 +91,24 @@ class SequenceModel(keras.Model):
         self.epoch = self.add_weight(name="epoch", shape=(), dtype="int64", initializer="zeros", trainable=False)
         self.loss_means = LossMeans(name="losses")
         self.built = True
+
+    @classmethod
+    def from_preset(cls, name: str, dataset: SequenceDataset, **changes: Any) -> Self:
+        """The system's model for a dataset, by preset; not compiled.
+
+        Args:
+            name: "paper" or "fair", or the name of a dataset, whose paper preset is meant.
+            dataset: what it is to be trained on; settings of its name are taken.
+            **changes: hyper-parameters to change.
+
+        Raises:
+            InputError: for an unknown name or hyper-parameter.
+        """
+        from tf_fenrec.systems import build_model, name_of, preset
+
+        model = build_model(preset(name, name_of(cls), dataset.name, **changes), dataset)
+        assert isinstance(model, cls)
+        return model
 
     # ---- what a system says
 
