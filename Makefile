@@ -8,24 +8,28 @@ ARGS ?=
 
 .PHONY: demo test lint bench clean
 
-$(VENV)/.ready: setup.py
+# The stamp names the interpreter: another one starts with a new environment.
+READY := $(VENV)/.ready-$(notdir $(PYTHON))
+
+$(READY): setup.py
+	test -e $@ || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/.ready
+demo: $(READY)
 	$(BIN)/fenrec-demo
 
-test: $(VENV)/.ready
+test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
-lint: $(VENV)/.ready
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.ready
+bench: $(READY)
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/training.py $(ARGS)
 	$(BIN)/python benchmarks/growth.py

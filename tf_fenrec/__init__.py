@@ -6,7 +6,10 @@ The names below are imported when first used, so that the command-line tools ans
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+from tf_fenrec.registration import check_backend, register, register_after_keras
 
 __version__ = "0.1.0"
 
@@ -74,6 +77,7 @@ _HOMES = {
     "tf_fenrec.systems.icsrec": ("ICSRec", "ICSRecConfig"),
     "tf_fenrec.systems.sasrec": ("SASRec", "SASRecConfig"),
 }
+WITHOUT_KERAS = {"tf_fenrec.data", "tf_fenrec.data.vocabulary", "tf_fenrec.errors", "tf_fenrec.config"}
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -138,8 +142,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'tf_fenrec' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    if _HOME[name] not in WITHOUT_KERAS:
+        check_backend()
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    if "keras" in sys.modules:
+        register()
+    return found
 
 
 def __dir__() -> list[str]:
     return [*globals(), *__all__]
+
+
+register_after_keras()

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tf_fenrec.config import Config
 from tf_fenrec.errors import InputError
+from tf_fenrec.registration import check_backend
+
+check_backend()
 
 if TYPE_CHECKING:
     from tf_fenrec.data.batches import EvaluationBatches, Protocol, TrainingBatches

@@ -19,6 +19,7 @@ from tf_fenrec.data.sequences import SequenceDataset
 from tf_fenrec.data.views.view import View
 from tf_fenrec.encoders.calls import check_encoder, encode, item_vectors, layout_of, user_vectors
 from tf_fenrec.errors import InputError
+from tf_fenrec.metrics import ranking_metrics
 from tf_fenrec.parallel import parallel_map
 from tf_fenrec.randomness import split_seed
 from tf_fenrec.ranking import mean_metrics, rank_batches
@@ -404,7 +405,8 @@ class SequenceModel(keras.Model):
         if not self.optimizer.built:  # with all weights, though a phase may train some of them
             self.optimizer.build(self.trainable_variables)
         begins = 0 if kwargs.get("initial_epoch") is not None else int(self.epoch)
-        callbacks = [_EpochStart(x, begins), *_as_list(kwargs.pop("callbacks", None))]
+        callbacks = _as_list(kwargs.pop("callbacks", None))
+        callbacks = [_EpochStart(x, begins, callbacks if self._validation is not None else []), *callbacks]
         kwargs["initial_epoch"] = kwargs.get("initial_epoch") or 0
         return super().fit(x.as_dataset(self.layout, self.everywhere), callbacks=callbacks, shuffle=False, **kwargs)
 
@@ -562,12 +564,16 @@ class SequenceModel(keras.Model):
 
 
 class _EpochStart(keras.callbacks.Callback):
-    """Tells the batches and the model which epoch begins."""
+    """Tells the batches and the model which epoch begins, and Keras' CSVLogger what columns there will be.
 
-    def __init__(self, batches: TrainingBatches, begins: int) -> None:
+    That one takes its columns from the first epoch, which has no validation metrics where `validation_freq` is above 1.
+    """
+
+    def __init__(self, batches: TrainingBatches, begins: int, validated: Sequence[keras.callbacks.Callback]) -> None:
         super().__init__()
         self.batches = batches
         self.begins = begins
+        self.loggers = [callback for callback in validated if isinstance(callback, keras.callbacks.CSVLogger)]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.batches.epoch = self.begins + epoch
@@ -580,6 +586,9 @@ class _EpochStart(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model.epoch.assign(self.begins + epoch + 1)
+        for logger in self.loggers:
+            if logger.keys is None:
+                logger.keys = sorted({*(logs or {}), *(f"val_{name}" for name in ranking_metrics())})
 
 
 def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
