@@ -67,7 +67,7 @@ def test_regularisers_and_add_loss_count() -> None:
         batch = tf.nest.map_structure(tf.constant, batches.step_batch(0, 0, model.layout))
         losses.append(model.compute_losses(*batch, tf.constant([1, 2])))
         table = np.asarray(model.encoder.item_embeddings)
-    assert losses[1]["recommendation_loss"] == pytest.approx(float(losses[0]["recommendation_loss"]))
+    assert float(losses[1]["recommendation_loss"]) == pytest.approx(float(losses[0]["recommendation_loss"]))
     extra = float(losses[1]["loss"] - losses[0]["loss"])
     assert extra == pytest.approx(3.0 + 10.0 * float((table**2).sum()), rel=1e-5)
 
