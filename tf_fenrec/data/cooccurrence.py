@@ -194,7 +194,6 @@ def choose_numbers(
     max_distance: int = 20,
     num_neighbours: int = 100,
     length: int = 20,
-    log: Callable[[str], None] | None = None,
 ) -> Numbers:
     """The numbers of the best validation NDCG@20 that a coordinate walk finds: once through all five and back.
 
@@ -205,7 +204,6 @@ def choose_numbers(
         start: where the walk begins.
         max_distance, num_neighbours: as in `count_neighbours`.
         length: items of a history that count.
-        log: receives a line for each number.
     """
     tried: dict[Numbers, float] = {}
     counted: dict[Numbers, Neighbours] = {}
@@ -230,6 +228,4 @@ def choose_numbers(
                 best, moved = near, True
             if moved:
                 break
-        if log:
-            log(f"{name} {getattr(best, name):g}: validation ndcg@20 {value(best):.4f}")
     return best
