@@ -56,6 +56,7 @@ setup(
         "console_scripts": [
             "fenrec-prepare = tf_fenrec.cli.prepare:main",
             "fenrec-train = tf_fenrec.cli.train:main",
+            "fenrec-blend = tf_fenrec.cli.blend:main",
             "fenrec-evaluate = tf_fenrec.cli.evaluate:main",
             "fenrec-reproduce = tf_fenrec.cli.reproduce:main",
             "fenrec-analyse = tf_fenrec.cli.analyse:main",

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.analysis.hand_made import result, write
+from tf_fenrec.analysis.models_page import models_page
 from tf_fenrec.analysis.report import BEGIN, END, write_report
+from tf_fenrec.analysis.results import read_results
 from tf_fenrec.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -179,4 +181,5 @@ def test_the_page_in_this_checkout_is_what_its_results_give(tmp_path: Path) -> N
     page, readme = report(tmp_path)
     hint = "run `python trainers/reproduce.py --report`"
     assert page == (ROOT / "docs" / "RESULTS.md").read_text(), hint
+    assert models_page(read_results(ROOT / "results" / "systems")) == (ROOT / "docs" / "models.md").read_text(), hint
     assert readme == (ROOT / "README.md").read_text(), hint

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_fenrec.analysis.children import train_all
+from tf_fenrec.analysis.models_page import write_models_page
 from tf_fenrec.analysis.plan import keep_results, standings, sweep_plan, table_plan
 from tf_fenrec.analysis.report import write_report
 from tf_fenrec.cli import command, import_tensorflow
@@ -105,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = bool(outcome.failed or outcome.elsewhere)
     if args.report:
         write_report(args.results, args.page, args.readme)
-        print(f"wrote {args.page} and the results in {args.readme}")
+        models = args.page.with_name("models.md")
+        write_models_page(args.results, models)
+        print(f"wrote {args.page}, {models} and the results in {args.readme}")
     return int(missing)
 
 

@@ -1,6 +1,7 @@
 """Encoders: from sequences of items to vectors whose inner products with item vectors are scores. One file each."""
 
 from tf_fenrec.encoders.bert4rec import BERT4RecEncoder
+from tf_fenrec.encoders.blend import BlendEncoder
 from tf_fenrec.encoders.bsarec import BSARecEncoder
 from tf_fenrec.encoders.caser import CaserEncoder
 from tf_fenrec.encoders.cbit import CBiTEncoder
@@ -15,6 +16,7 @@ from tf_fenrec.encoders.transformer import SASRecEncoder
 __all__ = [
     "BERT4RecEncoder",
     "BSARecEncoder",
+    "BlendEncoder",
     "CBiTEncoder",
     "CaserEncoder",
     "Encoder",

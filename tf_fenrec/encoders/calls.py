@@ -68,6 +68,11 @@ def catalogue(encoder: Any) -> list[keras.Variable]:
     return getattr(encoder, "catalogue", None) or [encoder.item_embeddings]
 
 
+def frozen(encoder: Any) -> Any:
+    """An encoder of the same answers that computes nothing anew for each request which no request changes."""
+    return encoder.frozen() if hasattr(encoder, "frozen") else encoder
+
+
 def item_vectors(encoder: Any, training: bool = False) -> tf.Tensor:
     """[V + 2, D'], what user vectors are multiplied with; while training they may be others."""
     if hasattr(encoder, "item_vectors"):

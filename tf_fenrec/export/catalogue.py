@@ -13,11 +13,6 @@ from tf_fenrec.encoders.encoder import Encoder
 from tf_fenrec.export.search import BLOCK
 
 
-def frozen(encoder: Any) -> Any:
-    """An encoder of the same answers that computes nothing anew for each request which no request changes."""
-    return encoder.frozen() if hasattr(encoder, "frozen") else encoder
-
-
 def catalogue_rows(encoder: Any) -> np.ndarray:
     """float32 [V + 2, ...], the rows of all weights that have one for each item, side by side."""
     parts = [np.asarray(weight, np.float32) for weight in catalogue(encoder)]

@@ -16,10 +16,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from tf_fenrec.data.vocabulary import Vocabulary
-from tf_fenrec.encoders.calls import encode, user_vectors
+from tf_fenrec.encoders.calls import encode, frozen, user_vectors
 from tf_fenrec.errors import InputError
 from tf_fenrec.export.added import added_items
-from tf_fenrec.export.catalogue import catalogue_rows, frozen, vector_table, with_catalogue
+from tf_fenrec.export.catalogue import catalogue_rows, vector_table, with_catalogue
 from tf_fenrec.export.recommender import Recommender, Search, describe
 from tf_fenrec.export.search import ExactSearch, GivenScores, enough_lists, list_order
 from tf_fenrec.files import replacing_directory

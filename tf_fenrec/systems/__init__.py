@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SYSTEMS = {
     "bert4rec": "tf_fenrec.systems.bert4rec:BERT4Rec",
+    "blend": "tf_fenrec.systems.blend:Blend",
     "bsarec": "tf_fenrec.systems.bsarec:BSARec",
     "caser": "tf_fenrec.systems.caser:Caser",
     "cbit": "tf_fenrec.systems.cbit:CBiT",

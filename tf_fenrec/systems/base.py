@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -92,6 +92,24 @@ class SequenceModel(keras.Model):
         self.loss_means = LossMeans(name="losses")
         self.built = True
 
+    @classmethod
+    def from_preset(cls, name: str, dataset: SequenceDataset, **changes: Any) -> Self:
+        """The system's model for a dataset, by preset; not compiled.
+
+        Args:
+            name: "paper" or "fair", or the name of a dataset, whose paper preset is meant.
+            dataset: what it is to be trained on; settings of its name are taken.
+            **changes: hyper-parameters to change.
+
+        Raises:
+            InputError: for an unknown name or hyper-parameter.
+        """
+        from tf_fenrec.systems import build_model, name_of, preset
+
+        model = build_model(preset(name, name_of(cls), dataset.name, **changes), dataset)
+        assert isinstance(model, cls)
+        return model
+
     # ---- what a system says
 
     @classmethod
@@ -129,6 +147,14 @@ class SequenceModel(keras.Model):
     def everywhere(self) -> bool:
         """Whether the losses read every token, or the most recent item of each sequence alone."""
         return False
+
+    @property
+    def trained_encoder(self) -> Any:
+        """The encoder that is trained; what is evaluated, saved and served is `encoder`."""
+        return self.encoder
+
+    def after_step(self) -> None:
+        """Called at the end of every training step, in its graph."""
 
     @property
     def trained_weights(self) -> list[keras.Variable]:
@@ -256,8 +282,9 @@ class SequenceModel(keras.Model):
             seed: int32 [2].
         """
         dropout_seed, noise_seed = split_seed(seed, 2)
-        hidden = encode(self.encoder, inputs, training=True, seed=dropout_seed, everywhere=self.everywhere)
-        step = Step(self.encoder, (EXAMPLES, *self.views()), hidden, inputs, targets, noise_seed)
+        encoder = self.trained_encoder
+        hidden = encode(encoder, inputs, training=True, seed=dropout_seed, everywhere=self.everywhere)
+        step = Step(encoder, (EXAMPLES, *self.views()), hidden, inputs, targets, noise_seed)
         terms = self.loss_terms(step)
         total = sum(weight * tf.cast(term, self.variable_dtype) for weight, term in terms.values())
         for extra in self.losses:  # regularisers and add_loss
@@ -273,6 +300,7 @@ class SequenceModel(keras.Model):
         weights = self.trained_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         self.step.assign_add(1)
+        self.after_step()
         self.loss_means.update_state(losses, tf.shape(targets["ids"])[0])
         return self.loss_means.result()
 
@@ -511,7 +539,8 @@ class SequenceModel(keras.Model):
             "num_items": self.num_items,
             "sizes": self.sizes,
             "encoder": None if self._own_encoder else keras.saving.serialize_keras_object(self.encoder),
-            "frozen": [layer.path for layer in self._flatten_layers(include_self=False) if not layer.trainable],
+            # By number, as layers of two encoders may share a path.
+            "frozen": [number for number, layer in enumerate(self._parts()) if not layer.trainable],
         }
 
     @classmethod
@@ -523,10 +552,13 @@ class SequenceModel(keras.Model):
             encoder = keras.saving.deserialize_keras_object(encoder, custom_objects)
         hyper_parameters = cls.config_class.from_dict(config.pop("config"))
         model = cls(hyper_parameters, config.pop("num_items"), encoder=encoder, **config)
-        for layer in model._flatten_layers(include_self=False):
-            if layer.path in frozen:
+        for number, layer in enumerate(model._parts()):
+            if number in frozen:
                 layer.trainable = False
         return model
+
+    def _parts(self) -> list[keras.layers.Layer]:
+        return list(self._flatten_layers(include_self=False))
 
 
 class _EpochStart(keras.callbacks.Callback):

@@ -18,6 +18,7 @@ from tf_fenrec.errors import InputError
 from tf_fenrec.evaluation import rank_users
 from tf_fenrec.files import replacing, write_json
 from tf_fenrec.systems import build_model, evaluation_batches, load_model
+from tf_fenrec.systems.base import SequenceModel
 from tf_fenrec.training import checkpoint
 from tf_fenrec.training.callbacks import (
     BestModel,
@@ -175,6 +176,30 @@ def add_up_in_a_fixed_order(jit: bool, log: Callable[[str], None]) -> None:
         flags = os.environ.get("XLA_FLAGS", "")  # read at the first compilation of the process
         if "xla_gpu_deterministic_ops" not in flags:
             os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
+def finish(
+    run: Run, model: SequenceModel, dataset: SequenceDataset, metrics: dict[str, float], seconds: float
+) -> dict[str, Any]:
+    """Makes a finished run of a model that needed no epochs.
+
+    Args:
+        run: a created run of the model's configuration.
+        model: saved as the run's best.
+        dataset: the sequences.
+        metrics: of validation.
+        seconds: of wall time that went into the model.
+
+    Returns:
+        What `result.json` holds.
+    """
+    progress = Progress(epoch=1, best=0, seconds=seconds, commits=[provenance()["commit"]])
+    line = {f"val_{name}": value for name, value in metrics.items()}
+    progress.history.append({"epoch": 1} | line | {"seconds": round(seconds, 1)})
+    with replacing(run.best_file) as temporary:
+        model.save(temporary)
+    run.write_metrics(progress.history)
+    return _finish(run, model.config, dataset, progress)
 
 
 def _finish(run: Run, config: Config, dataset: SequenceDataset, progress: Progress) -> dict[str, Any]:
