@@ -84,6 +84,13 @@ def test_the_best_neighbours_are_kept() -> None:
     assert count_neighbours(data, numbers, 20, 2).items[5].tolist() == [0, 0]
 
 
+def test_of_equal_neighbours_the_lower_items_are_kept() -> None:
+    # Even items stand next to item 1, odd ones a place further.
+    data = dataset_of([[1, other, other + 1, 1, 1] for other in range(998, 1, -2)], 999)
+    found = count_neighbours(data, Numbers(1.0, 0.0, 0.0, 0.0), 20, 600).items[1].tolist()
+    assert found == [*range(2, 1000, 2), *range(3, 205, 2)]
+
+
 def fitted(data: object, **changes: object) -> Cooccurrence:
     model = Cooccurrence(CooccurrenceConfig(**({"choose": False} | changes)), data.num_items)
     model.compile()

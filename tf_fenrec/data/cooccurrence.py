@@ -70,9 +70,12 @@ def count_neighbours(
 def _blocks(dataset: SequenceDataset, numbers: Numbers, max_distance: int) -> Iterator[tuple[int, sparse.csr_array]]:
     """Rows of S: the number of the first, and a block of them."""
     rows = dataset.num_items + 2
-    kept = dataset.in_training()
-    trained = dataset.items[kept]
-    user = np.repeat(np.arange(dataset.num_users), dataset.lengths)[kept]
+    trained = dataset.items[dataset.in_training()]
+    lengths = dataset.lengths - 2
+    place = np.arange(len(trained))
+    ends = np.cumsum(lengths)
+    # How many items stand after each in its sequence, and before it.
+    room = {1: np.repeat(ends, lengths) - 1 - place, -1: place - np.repeat(ends - lengths, lengths)}
     popularity = np.bincount(trained, minlength=rows)
     by_item = np.argsort(trained, kind="stable")  # the places of each item, in order
     last = np.cumsum(popularity)
@@ -84,17 +87,18 @@ def _blocks(dataset: SequenceDataset, numbers: Numbers, max_distance: int) -> It
         end = int(np.searchsorted(last, before + BLOCK_PAIRS // (2 * max_distance), side="right"))
         end = max(end, first + 1)
         places = by_item[before : last[end - 1]]
+        here = trained[places]
+        room_here = {side: count[places] for side, count in room.items()}
         found = []
         for distance in range(1, max_distance + 1):
             forward = np.exp(-(distance - 1) / numbers.decay)
-            for shift, weight in ((distance, forward), (-distance, numbers.backward * forward)):
-                other = places + shift
-                inside = (other >= 0) & (other < len(trained))
-                place, other = places[inside], other[inside]
-                same = (user[place] == user[other]) & (trained[place] != trained[other])
-                place, other = place[same], other[same]
-                if weight:
-                    found.append((trained[place] - first, trained[other], np.full(len(place), weight, np.float32)))
+            for side, weight in ((1, forward), (-1, numbers.backward * forward)):
+                if not weight:
+                    continue
+                inside = room_here[side] >= distance
+                item, other = here[inside], trained[places[inside] + side * distance]
+                pair = item != other
+                found.append((item[pair] - first, other[pair], np.full(np.count_nonzero(pair), weight, np.float32)))
         row, column, value = (np.concatenate(parts) for parts in zip(*found, strict=True))
         counts = sparse.coo_array((value, (row, column)), (end - first, rows)).tocsr()
         counts.data = (
@@ -107,11 +111,15 @@ def _blocks(dataset: SequenceDataset, numbers: Numbers, max_distance: int) -> It
 def _keep_best(block: sparse.csr_array, items: np.ndarray, weights: np.ndarray) -> None:
     """Writes the greatest entries of each row; of equals the lower item first."""
     row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-    order = np.lexsort((block.indices, -block.data, row))
+    # One number to sort by: the row, then the greater weight first. Weights are positive, so their bits are in their
+    # order. The items of a row are in order already, and a stable sort leaves those of equal weight so.
+    descending = np.int64(2**31) - block.data.view(np.int32)
+    order = np.argsort((row << 32) + descending, kind="stable")
     place = np.arange(len(order)) - np.repeat(block.indptr[:-1], np.diff(block.indptr))
     kept = place < items.shape[1]
-    items[row[kept], place[kept]] = block.indices[order][kept]
-    weights[row[kept], place[kept]] = block.data[order][kept]
+    order = order[kept]
+    items[row[kept], place[kept]] = block.indices[order]
+    weights[row[kept], place[kept]] = block.data[order]
 
 
 def history_weights(length: int, recency: float) -> np.ndarray:
@@ -186,7 +194,6 @@ def choose_numbers(
     max_distance: int = 20,
     num_neighbours: int = 100,
     length: int = 20,
-    log: Callable[[str], None] | None = None,
 ) -> Numbers:
     """The numbers of the best validation NDCG@20 that a coordinate walk finds: once through all five and back.
 
@@ -197,7 +204,6 @@ def choose_numbers(
         start: where the walk begins.
         max_distance, num_neighbours: as in `count_neighbours`.
         length: items of a history that count.
-        log: receives a line for each number.
     """
     tried: dict[Numbers, float] = {}
     counted: dict[Numbers, Neighbours] = {}
@@ -222,6 +228,4 @@ def choose_numbers(
                 best, moved = near, True
             if moved:
                 break
-        if log:
-            log(f"{name} {getattr(best, name):g}: validation ndcg@20 {value(best):.4f}")
     return best
