@@ -17,7 +17,7 @@ from tf_fenrec.errors import InputError
 from tf_fenrec.systems.base import SequenceModel
 from tf_fenrec.systems.cooccurrence import Cooccurrence
 
-COUNTS_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
+COUNTS_STEP = 0.2
 FLOORS = (0.1, 0.03, 0.01)
 MEMBER_STEPS = (0.7, 1.4)
 
@@ -104,15 +104,20 @@ def choose_blend(
 
     weights, counts_weight, floor = [1.0] * len(members), 0.0, FLOORS[0]
 
-    def counts_walk() -> tuple[float, float]:
-        best = max(
-            ((w, f) for f in FLOORS for w in COUNTS_WEIGHTS), key=lambda pair: value(weights, *pair), default=(0.0, 0.1)
-        )
-        return best if value(weights, *best) > value(weights, 0.0, floor) else (0.0, floor)
+    def counts_walk(counts_weight: float, floor: float) -> tuple[float, float]:
+        """The counts' weight in steps while it is better, then the floor, and the weight once more."""
+        for step in (COUNTS_STEP, -COUNTS_STEP):
+            while value(weights, max(0.0, round(counts_weight + step, 4)), floor) > value(
+                weights, counts_weight, floor
+            ):
+                counts_weight = max(0.0, round(counts_weight + step, 4))
+        if counts_weight:
+            floor = max(FLOORS, key=lambda near: value(weights, counts_weight, near))
+        return counts_weight, floor
 
     log(f"without counts, all weights 1: validation {metric} {value(weights, 0.0, floor):.4f}")
     if counts is not None:
-        counts_weight, floor = counts_walk()
+        counts_weight, floor = counts_walk(counts_weight, floor)
         log(f"counts {counts_weight:g}, floor {floor:g}: {value(weights, counts_weight, floor):.4f}")
     for number in range(1, len(members)):
         for step in MEMBER_STEPS:
@@ -124,7 +129,7 @@ def choose_blend(
                 weights = near
         log(f"{list(members)[number]} {weights[number]:g}: {value(weights, counts_weight, floor):.4f}")
     if counts is not None and len(members) > 1:
-        counts_weight, floor = counts_walk()
+        counts_weight, floor = counts_walk(counts_weight, floor)
         log(f"counts {counts_weight:g}, floor {floor:g}: {value(weights, counts_weight, floor):.4f}")
     encoder.set_shares(weights, counts_weight, floor)
     config = BlendConfig(
