@@ -130,15 +130,13 @@ def softmax(kind: str) -> Callable[[int], dict[str, Any]]:
 
 def training_step(users: int = 20_000, items: int = 12_000, mean_length: float = 9.0, **changes: Any) -> dict[str, Any]:
     """The step after the warm-up on generated sequences."""
-    import keras
-
     import tf_fenrec as fr
 
     dataset = generated(users, items, mean_length)
     config = fr.preset("beauty", warm_up_epochs=0, **changes)
-    model = fr.build_model(config, items)
-    model.compile(keras.optimizers.Adam(config.learning_rate), jit_compile=True)
-    batches = fr.training_batches(config, dataset)
+    model = fr.build_model(config, dataset)
+    model.compile()
+    batches = model.training_batches(dataset)
     some_centroids(model)
     run = bare_step(model, batches)
     for _ in range(6):
@@ -150,7 +148,7 @@ def contrast(batch: int) -> dict[str, Any]:
     """One contrastive term with enduring negatives and noise, and its gradient; N = 2 B rows."""
     import tensorflow as tf
 
-    from tf_fenrec.losses import EnduringContrastive, contrastive_loss
+    from tf_fenrec.losses import EnduringContrastive, enduring_contrastive_loss
 
     rng = np.random.default_rng(0)
     views = [tf.constant(rng.normal(size=(batch, 64)).astype(np.float32)) for _ in range(2)]
@@ -161,7 +159,7 @@ def contrast(batch: int) -> dict[str, Any]:
     def run() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(views)
-            loss = contrastive_loss(*views, ids, EnduringContrastive(), noise)
+            loss = enduring_contrastive_loss(*views, ids, EnduringContrastive(), noise)
         return tape.gradient(loss, views)
 
     before = forget_peak()
@@ -173,15 +171,16 @@ def contrast(batch: int) -> dict[str, Any]:
 def pipeline(users: int) -> dict[str, Any]:
     """From sequences in memory to the first batch, then batches alone."""
     import tf_fenrec as fr
-    import tf_fenrec.models  # TensorFlow comes with it, and is not what grows
+    import tf_fenrec.systems.fenrec  # TensorFlow comes with it, and is not what grows
 
     dataset = generated(users, 50_000, 9.0)
     before = forget_peak()
     first: list[Any] = []
 
     def start() -> None:
-        batches = fr.training_batches(fr.preset("beauty"), dataset)
-        source = batches.epoch_batches(0)
+        model = fr.build_model(fr.preset("beauty"), dataset)
+        batches, layout = model.training_batches(dataset), model.layout
+        source = (batches.step_batch(0, step, layout) for step in range(len(batches)))
         next(source)
         first.append(source)
 

@@ -8,7 +8,6 @@ before and after: times alone mean little on a shared machine. Without the bench
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import time
@@ -89,19 +88,19 @@ class Phase:
 
     def __init__(self, args: Any) -> None:
         import tf_fenrec as fr
-        from tf_fenrec.config import PRESETS
+        from tf_fenrec.paper import DATASETS
 
         self.fr = fr
         self.steps = args.steps
         self.dataset = fr.load(args.dataset, args.data_dir)
-        name = args.dataset if args.dataset in PRESETS else "beauty"
+        name = args.dataset if args.dataset in (*DATASETS, "demo") else "beauty"
         self.base = fr.preset(name, precision=args.precision)
 
     def run(self, phase: str) -> dict[str, Any]:
         """The figures of a phase by its name in the table."""
         kind, _, option = phase.partition(", ")
         if kind == "imports and data":
-            import tf_fenrec.models  # noqa: F401
+            import tf_fenrec.systems.fenrec  # noqa: F401
 
             return {"peak_memory_mb": peak_memory_mb()}
         rates = [(matmul_rate(), matmul_rate("bfloat16"))]
@@ -124,21 +123,17 @@ class Phase:
 
     def model(self, when: str = "before") -> Any:
         """A compiled model and its batches, at the start of an epoch before or after the warm-up."""
-        import keras
-
-        fr = self.fr
-        config = fr.Config.from_dict(self.base.to_dict() | {"warm_up_epochs": WARM_UP[when]})
-        model = fr.build_model(config, self.dataset.num_items)
-        model.compile(keras.optimizers.Adam(config.learning_rate), jit_compile=True)
-        self.batches = fr.training_batches(config, self.dataset)
+        config = self.base.replace(warm_up_epochs=WARM_UP[when])
+        model = self.fr.build_model(config, self.dataset)
+        model.compile()
+        self.batches = model.training_batches(self.dataset)
         self.config = config
         return model
 
     def step(self, when: str, packed: bool) -> dict[str, Any]:
         model = self.model(when)
-        self.batches.packed = packed
         some_centroids(model)
-        run = bare_step(model, self.batches)
+        run = bare_step(model, self.batches, packed)
         for _ in range(self.steps // 2):  # compiles each number of packed rows
             run()
         return {
@@ -151,9 +146,12 @@ class Phase:
         """Two for each multiply-add of the step's matrix products; the backward pass takes twice the forward pass."""
         import numpy as np
 
+        from tf_fenrec.data.packing import Layout
+
         d, batch, rows = self.config.dim, self.config.batch_size, 2 * self.config.batch_size
-        some = itertools.islice(self.batches.epoch_batches(0), 20)
-        tokens = float(np.mean([np.count_nonzero(inputs["items"]) for inputs, _ in some]))
+        layout = Layout(self.config.max_length)
+        some = (self.batches.step_batch(0, step, layout)[0] for step in range(min(20, len(self.batches))))
+        tokens = float(np.mean([np.count_nonzero(inputs["items"]) for inputs in some]))
         columns = 2 * rows + self.config.noise_portion * batch if when == "after" else rows
         contrast = 3 * rows * columns * d + 2 * batch * self.config.num_clusters * d
         scores = batch * (self.dataset.num_items + 2) * d
@@ -168,8 +166,8 @@ class Phase:
         return full * (self.config.num_blocks - 1) + last
 
     def pipeline(self) -> dict[str, Any]:
-        self.model()
-        source = iter(self.batches.as_dataset())
+        model = self.model()
+        source = iter(self.batches.as_dataset(model.layout))
         next(source)
         return {"seconds": timed(lambda: [next(source) for _ in range(self.steps)]) / self.steps}
 
@@ -200,7 +198,7 @@ class Phase:
     def features(self) -> dict[str, Any]:
         model = self.model()
         model.represent(self.batches)
-        examples = self.batches.examples
+        examples = self.batches.rule
         tokens = int((examples.target - examples.start).sum())
         return {
             "seconds": min(timed(lambda: model.represent(self.batches)) for _ in range(3)),
@@ -214,17 +212,18 @@ class Phase:
         return {"seconds": min(timed(lambda: model.begin_epoch(0, self.batches)) for _ in range(3))}
 
     def validation(self) -> dict[str, Any]:
-        from tf_fenrec.models import evaluation_batches
+        from tf_fenrec.systems import evaluation_batches
 
         model = self.model()
         batches = evaluation_batches(self.config, self.dataset, "valid")
         model.evaluate(batches, verbose=0)
         held_out = batches.held_out
-        tokens = int((held_out.target - held_out.start).sum())
-        scores = len(held_out) * (self.dataset.num_items + 2) * self.config.dim
+        lengths = (held_out.target - held_out.history_start).clip(max=self.config.max_length)
+        tokens = int(lengths.sum())
+        scores = len(lengths) * (self.dataset.num_items + 2) * self.config.dim
         return {
             "seconds": min(timed(lambda: model.evaluate(batches, verbose=0)) for _ in range(3)),
-            "flops": 2 * (self.encoder_products(tokens, len(held_out)) + scores),
+            "flops": 2 * (self.encoder_products(tokens, len(lengths)) + scores),
         }
 
 
@@ -232,16 +231,20 @@ def some_centroids(model: Any) -> None:
     """Any will do for the time a step takes."""
     import tensorflow as tf
 
-    model.centroids.assign(tf.random.stateless_normal(model.centroids.shape, [0, 1]))
+    centroids = model.intents.centroids
+    centroids.assign(tf.random.stateless_normal(centroids.shape, [0, 1]))
 
 
-def bare_step(model: Any, batches: Any) -> Callable[[], Any]:
+def bare_step(model: Any, batches: Any, packed: bool = True) -> Callable[[], Any]:
     """A function that runs the compiled step on the next batch, epoch after epoch, and waits for its losses."""
     import numpy as np
     import tensorflow as tf
 
-    model.make_train_function()
-    source = iter(batches.as_dataset().take(len(batches) - 1).repeat())  # the last batch is smaller
+    model.current_phase = model.phase(0)
+    model.optimizer.build(model.trainable_variables)
+    model.make_train_function(force=True)
+    layout = model.layout if packed else model.layout._replace(packed=False)
+    source = iter(batches.as_dataset(layout).repeat())
     step = model.train_function
 
     def run() -> None:
