@@ -69,7 +69,8 @@ def models_page(results: Mapping[str, Result]) -> str:
         "| | " + " | ".join(DATASETS) + " |\n|---|" + "---|" * len(DATASETS),
         *(_published(name) for name in SYSTEMS if _published(name)),
         "\n## Ours\n",
-        "Runs of a few epochs, to see that each system learns; no reproductions. Those are in RESULTS.md.\n"
+        "Runs on the test split, one seed each. Those of ten epochs show that a system learns; they are no "
+        "reproductions, which are in RESULTS.md.\n"
         if runs
         else "No run yet.\n",
     ]
@@ -123,6 +124,6 @@ def _run(name: str, result: Result) -> str:
         str(selection["epoch"]),
         f"{content['valid']['paper']['ndcg@20']:.4f}",
         f"{content['test']['paper']['ndcg@20']:.4f}",
-        f"{content['seconds'] / 60:.0f}",
+        f"{content['seconds'] / 60:.0f}",  # with other work on the machine
     ]
     return "| " + " | ".join(cells) + " |"

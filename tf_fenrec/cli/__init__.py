@@ -12,14 +12,17 @@ from collections.abc import Callable, Sequence
 from tf_fenrec.errors import InputError
 
 
+QUIET = "2"
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow without what it has to say about itself.
 
     It writes half a dozen lines to stderr before its log level counts. Set TF_CPP_MIN_LOG_LEVEL to see them.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", QUIET) != QUIET:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = QUIET  # child processes inherit it, and are to be as quiet
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:
