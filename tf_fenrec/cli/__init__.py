@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 from tf_fenrec.errors import InputError
 
-
 QUIET = "2"
 
 
