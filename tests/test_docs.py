@@ -39,3 +39,10 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
     for name in re.findall(r"`((?:tf_fenrec|tests|trainers|benchmarks|export|serving)/[\w/]+\.(?:py|md|json))`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
+    assert named
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), (path, name)

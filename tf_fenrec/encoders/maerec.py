@@ -74,10 +74,15 @@ class MAERecEncoder(Encoder):
         def spread(number: int) -> keras.initializers.Initializer:
             return keras.initializers.GlorotUniform(seed=1000 * seed + number)
 
+        # Sums over the neighbours of popular items are not for half precision.
         def entries(name: str, dtype: str | None = None) -> keras.Variable:
-            return self.add_weight(name=name, shape=(num_edges,), dtype=dtype, initializer="zeros", trainable=False)
+            return self.add_weight(
+                name=name, shape=(num_edges,), dtype=dtype, initializer="zeros", trainable=False, autocast=False
+            )
 
-        self.item_table = self.add_weight(name="items", shape=(num_items + 2, dim), initializer=spread(0))
+        self.item_table = self.add_weight(
+            name="items", shape=(num_items + 2, dim), initializer=spread(0), autocast=False
+        )
         self.position_table = self.add_weight(name="positions", shape=(max_length, dim), initializer=spread(1))
         self.rows, self.columns = entries("rows", "int64"), entries("columns", "int64")
         self.values, self.masked_values = entries("values"), entries("masked_values")
@@ -152,8 +157,9 @@ class MAERecEncoder(Encoder):
         batch = self.batch_of(inputs)
         positions = batch["positions"] + self.max_length - tf.shape(batch["items"])[1]
         seeds = split_seed(seed, self.num_blocks + 1)
-        x = tf.gather(self.item_vectors(bool(training)), batch["items"]) + tf.gather(self.position_table, positions)
-        x = self.drop(self.norm(tf.cast(x, self.compute_dtype)), training=training, seed=seeds[0])
+        x = tf.cast(tf.gather(self.item_vectors(bool(training)), batch["items"]), self.compute_dtype)
+        x += tf.cast(tf.gather(self.position_table, positions), self.compute_dtype)
+        x = self.drop(self.norm(x), training=training, seed=seeds[0])
         mask = attention_mask(batch["segments"], self.compute_dtype, batch["items"])
         total = x
         for block, block_seed in zip(self.blocks, seeds[1:], strict=True):
